@@ -1,0 +1,32 @@
+# `make session` and `make test` are all a new machine needs; `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+ARGS ?=
+PYTEST_ARGS ?=
+
+.PHONY: help setup session test check bench data train clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+setup: ## make or complete the environment and build the workspace (idempotent)
+	@bash pip_ros/setup.sh
+
+session: ## open a session in the shipped world model (ARGS="task:=pusht port:=8765" are launch arguments)
+	@bash pip_ros/setup.sh --quiet
+	@source env.bash && exec ros2 launch hiwm_bringup wm_session.launch.py $(ARGS)
+
+test: ## run every check: ruff, mypy, unit, node, end-to-end and browser tests
+	@bash pip_ros/setup.sh --quiet --test
+	@source env.bash && bash pip_ros/check.sh && python3 -m pytest $(PYTEST_ARGS)
+
+check: ## ruff and mypy alone
+	@bash pip_ros/setup.sh --quiet --test
+	@source env.bash && bash pip_ros/check.sh
+
+bench: ## measure a whole session; writes bench/results/*.json
+	@bash pip_ros/setup.sh --quiet
+	@source env.bash && python3 bench/session.py --json bench/results/session.json
+
+clean: ## remove what the build made (not the environment, not your sessions)
+	rm -rf build install log
