@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything of a session but its rig: policy, multiplexer, recorder and console.
+
+`wm_session.launch.py` and `robot_session.launch.py` include this file and add the rig; nothing in here
+knows which.
+"""
+
+from hiwm_bringup.arguments import session_arguments
+from hiwm_bringup.process import ends_session, leaves_session, session_node
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.conditions import UnlessCondition
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+
+def generate_launch_description() -> LaunchDescription:
+    task = {'task': LaunchConfiguration('task')}
+    session = {'session': ParameterValue(LaunchConfiguration('session'), value_type=str)}
+    models = {
+        'policy': LaunchConfiguration('policy'),
+        'world_model': LaunchConfiguration('world_model'),
+    }
+    share = FindPackageShare('hiwm_bringup')
+
+    recorder = session_node(
+        'hiwm_intervention',
+        'recorder',
+        parameters=[task, session, models, {'record_dir': LaunchConfiguration('record_dir')}],
+    )
+    mux = session_node(
+        'hiwm_intervention',
+        'action_mux',
+        parameters=[
+            task,
+            {
+                'config': PathJoinSubstitution([share, 'config', 'action_mux.yaml']),
+                'autonomous_at_start': ParameterValue(
+                    LaunchConfiguration('autonomous'), value_type=bool
+                ),
+            },
+        ],
+    )
+    policy = session_node(
+        'hiwm_policy',
+        'policy',
+        parameters=[task, {'policy': LaunchConfiguration('policy')}],
+    )
+    console = session_node(
+        'hiwm_intervention',
+        'console',
+        parameters=[
+            task,
+            session,
+            {'port': ParameterValue(LaunchConfiguration('port'), value_type=int)},
+        ],
+        condition=UnlessCondition(LaunchConfiguration('headless')),
+    )
+    return LaunchDescription(
+        [
+            *session_arguments(),
+            DeclareLaunchArgument(
+                'world_model',
+                default_value='',
+                description='folder of the world model, if there is one, for the record',
+            ),
+            SetEnvironmentVariable(
+                'FASTRTPS_DEFAULT_PROFILES_FILE',
+                PathJoinSubstitution([share, 'config', 'fastdds.xml']),
+            ),
+            ends_session(recorder, 'the recorder'),
+            ends_session(mux, 'the action multiplexer'),
+            leaves_session(policy, 'the policy', 'its arm is held until a person drives'),
+            leaves_session(console, 'the console', 'the session goes on without it'),
+            recorder,
+            mux,
+            policy,
+            console,
+        ]
+    )

@@ -1,0 +1,416 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rollout tree: every step of a session, each reachable again at no cost.
+
+A node holds one observation, the action that led to it and its parent. A checkpoint is a name for a node,
+a branch is a name for a path from a root to a head. The tree lives in a journal; frames are read back from
+it when they are asked for, so that memory holds only what is needed to find them.
+
+Randomness: a node's `key` is a hash of its parent's key, the action and the branch's salt, and a root's of
+the session seed and the start. The same node and the same actions therefore draw the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import IntEnum
+import hashlib
+import json
+from pathlib import Path
+import struct
+from typing import Any
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hiwm_core.action import Source
+from hiwm_core.error import ErrorCode, HiwmError
+from hiwm_core.journal import Journal
+from hiwm_core.observation import Observation
+
+JOURNAL_NAME = 'tree.journal'
+CACHED_OBSERVATIONS = 256
+
+
+class Label(IntEnum):
+    """A person's judgement of a branch: the constants of `hiwm_msgs/srv/Label`."""
+
+    NONE = 0
+    SUCCESS = 1
+    FAILURE = 2
+    DISCARD = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One step, without its observation.
+
+    Attributes:
+        id: From 1, in the order of making.
+        parent: 0 for a root.
+        step: Steps from its root.
+        epoch: In which it was made.
+        branch: On which it was made.
+        source: Who chose the action that led to it.
+        action: float64 (A,), what was executed; empty for a root.
+        key: 64 bits of randomness for the step that leads on from here.
+        progress: The task's measure of success; NaN if unknown.
+        success: Probability that the task is done; NaN if unknown.
+    """
+
+    id: int
+    parent: int
+    step: int
+    epoch: int
+    branch: str
+    source: Source
+    action: NDArray[np.float64]
+    key: int
+    progress: float
+    success: float
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A name for a path; see `hiwm_msgs/msg/TreeBranch`. `salt` sets its randomness apart."""
+
+    name: str
+    root: int
+    fork: int
+    head: int
+    salt: int = 0
+    label: Label = Label.NONE
+    note: str = ''
+
+
+class RolloutTree:
+    """The tree of one session.
+
+    Args:
+        folder: Where the journal lies; what is there already is read.
+        seed: The session's seed, for the keys; kept from the journal if that has one.
+
+    Raises:
+        HiwmError: The journal cannot be used.
+    """
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.seed = seed
+        self.epoch = 0
+        self.head = 0
+        self.nodes: dict[int, Node] = {}
+        self.branches: dict[str, Branch] = {}
+        self.checkpoints: dict[str, int] = {}
+        self._records: dict[int, int] = {}
+        self._cache: OrderedDict[int, Observation] = OrderedDict()
+        self._journal = Journal(folder / JOURNAL_NAME)
+        for number in range(len(self._journal)):
+            self._replay(number)
+        if not len(self._journal):
+            self._write({'kind': 'session', 'seed': seed})
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def node(self, node_id: int) -> Node:
+        """Raises HiwmError (UNKNOWN_NODE) if there is none."""
+        try:
+            return self.nodes[node_id]
+        except KeyError:
+            raise HiwmError(
+                f'there is no node {node_id}; the tree has nodes 1 to {len(self.nodes)}',
+                ErrorCode.UNKNOWN_NODE,
+            ) from None
+
+    def branch(self, name: str) -> Branch:
+        """Raises HiwmError (UNKNOWN_BRANCH) if there is none."""
+        try:
+            return self.branches[name]
+        except KeyError:
+            raise HiwmError(
+                f"there is no branch '{name}'; the branches are: {', '.join(self.branches) or 'none'}",
+                ErrorCode.UNKNOWN_BRANCH,
+            ) from None
+
+    def checkpoint(self, name: str) -> Node:
+        """Raises HiwmError (UNKNOWN_CHECKPOINT) if there is none."""
+        if name not in self.checkpoints:
+            known = ', '.join(self.checkpoints) or 'none'
+            raise HiwmError(
+                f"there is no checkpoint '{name}'; the checkpoints are: {known}",
+                ErrorCode.UNKNOWN_CHECKPOINT,
+            )
+        return self.nodes[self.checkpoints[name]]
+
+    def observation(self, node_id: int) -> Observation:
+        """What was observed at a node, bit for bit."""
+        self.node(node_id)
+        if node_id in self._cache:
+            self._cache.move_to_end(node_id)
+            return self._cache[node_id]
+        _, observation = _decode(self._journal.read(self._records[node_id]))
+        assert observation is not None
+        self._remember(node_id, observation)
+        return observation
+
+    def ancestors(self, node_id: int) -> Iterator[Node]:
+        """The node, its parent and so on to the root."""
+        node = self.node(node_id)
+        while True:
+            yield node
+            if not node.parent:
+                return
+            node = self.nodes[node.parent]
+
+    def history(self, node_id: int, length: int) -> list[Node]:
+        """The newest nodes of the path to a node, oldest first; fewer than `length` near a root."""
+        newest = []
+        for node in self.ancestors(node_id):
+            newest.append(node)
+            if len(newest) == length:
+                break
+        return newest[::-1]
+
+    def free_branch_name(self, stem: str) -> str:
+        """`stem-N` with the smallest N that no branch has."""
+        number = 1
+        while f'{stem}-{number}' in self.branches:
+            number += 1
+        return f'{stem}-{number}'
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def move_head(self, node_id: int) -> int:
+        """Make a node the head in a new epoch; returns the epoch."""
+        self.node(node_id)
+        self._write({'kind': 'head', 'node': node_id, 'epoch': self.epoch + 1})
+        self.epoch += 1
+        self.head = node_id
+        return self.epoch
+
+    def add_root(self, observation: Observation, branch: str, key: int) -> Node:
+        """A new start on a new branch, and the head in a new epoch."""
+        self._check_free(branch)
+        node = Node(
+            id=len(self.nodes) + 1,
+            parent=0,
+            step=0,
+            epoch=self.epoch + 1,
+            branch=branch,
+            source=Source.NONE,
+            action=np.empty(0),
+            key=key,
+            progress=observation.progress,
+            success=observation.success,
+        )
+        self._add(node, observation)
+        self.epoch += 1
+        self._put_branch(Branch(branch, root=node.id, fork=0, head=node.id))
+        return node
+
+    def add_child(
+        self, observation: Observation, action: NDArray[np.float64], source: Source, branch: str
+    ) -> Node:
+        """A step from the head on a branch; the new node is the head."""
+        parent = self.node(self.head)
+        node = Node(
+            id=len(self.nodes) + 1,
+            parent=parent.id,
+            step=parent.step + 1,
+            epoch=self.epoch,
+            branch=branch,
+            source=source,
+            action=action,
+            key=self.child_key(parent, action, branch),
+            progress=observation.progress,
+            success=observation.success,
+        )
+        self._add(node, observation)
+        self.branches[branch] = replace(self.branch(branch), head=node.id)
+        return node
+
+    def add_branch(self, name: str, fork: int, *, salt: int = 0) -> Branch:
+        """Another continuation of a node."""
+        self._check_free(name)
+        root = list(self.ancestors(fork))[-1]
+        return self._put_branch(Branch(name, root=root.id, fork=fork, head=fork, salt=salt))
+
+    def add_checkpoint(self, name: str, node_id: int) -> Node:
+        """Give a node a name."""
+        node = self.node(node_id)
+        if not name:
+            raise HiwmError('a checkpoint needs a name')
+        if name in self.checkpoints:
+            raise HiwmError(
+                f"a checkpoint '{name}' exists already; choose another name", ErrorCode.NAME_TAKEN
+            )
+        self._write({'kind': 'checkpoint', 'name': name, 'node': node_id})
+        self.checkpoints[name] = node_id
+        return node
+
+    def label(self, name: str, label: Label, note: str) -> Branch:
+        """Judge a branch."""
+        return self._put_branch(replace(self.branch(name), label=label, note=note))
+
+    def root_key(self, scene: NDArray[np.float64]) -> int:
+        """The key of a start."""
+        return _hash(struct.pack('<q', self.seed), scene.tobytes())
+
+    def child_key(self, parent: Node, action: NDArray[np.float64], branch: str) -> int:
+        """The key of a child; the same for the same parent, action and salt."""
+        salt = self.branch(branch).salt
+        return _hash(struct.pack('<QQ', parent.key, salt), action.tobytes())
+
+    def step_key(self, node_id: int, branch: str) -> int:
+        """The randomness of the step that leads on from a node on a branch."""
+        return _hash(struct.pack('<QQ', self.node(node_id).key, self.branch(branch).salt))
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._journal.close()
+
+    # -- the journal -----------------------------------------------------------------------------
+
+    def _add(self, node: Node, observation: Observation) -> None:
+        number = self._write({'kind': 'node', **_node_data(node)}, observation)
+        self._take(node, number)
+        self._remember(node.id, observation)
+
+    def _take(self, node: Node, number: int) -> None:
+        self.nodes[node.id] = node
+        self._records[node.id] = number
+        self.head = node.id
+
+    def _put_branch(self, branch: Branch) -> Branch:
+        self._write(
+            {
+                'kind': 'branch',
+                'name': branch.name,
+                'root': branch.root,
+                'fork': branch.fork,
+                'head': branch.head,
+                'salt': branch.salt,
+                'label': int(branch.label),
+                'note': branch.note,
+            }
+        )
+        self.branches[branch.name] = branch
+        return branch
+
+    def _check_free(self, name: str) -> None:
+        if name in self.branches:
+            raise HiwmError(
+                f"a branch '{name}' exists already; choose another name", ErrorCode.NAME_TAKEN
+            )
+
+    def _remember(self, node_id: int, observation: Observation) -> None:
+        self._cache[node_id] = observation
+        self._cache.move_to_end(node_id)
+        if len(self._cache) > CACHED_OBSERVATIONS:
+            self._cache.popitem(last=False)
+
+    def _write(self, data: dict[str, Any], observation: Observation | None = None) -> int:
+        return self._journal.append(_encode(data, observation))
+
+    def _replay(self, number: int) -> None:
+        data, _ = _decode(self._journal.read(number), with_observation=False)
+        kind = data['kind']
+        if kind == 'session':
+            self.seed = data['seed']
+        elif kind == 'head':
+            self.head, self.epoch = data['node'], data['epoch']
+        elif kind == 'checkpoint':
+            self.checkpoints[data['name']] = data['node']
+        elif kind == 'branch':
+            self.branches[data['name']] = Branch(
+                data['name'],
+                data['root'],
+                data['fork'],
+                data['head'],
+                data['salt'],
+                Label(data['label']),
+                data['note'],
+            )
+        else:
+            node = _node_of(data)
+            self._take(node, number)
+            self.epoch = node.epoch
+            if not node.parent and node.branch not in self.branches:
+                # The kill fell between a root and its branch.
+                self.branches[node.branch] = Branch(node.branch, node.id, 0, node.id)
+            self.branches[node.branch] = replace(self.branches[node.branch], head=node.id)
+
+
+def _hash(*parts: bytes) -> int:
+    digest = hashlib.blake2b(b''.join(parts), digest_size=8).digest()
+    return int.from_bytes(digest, 'little')
+
+
+def _node_data(node: Node) -> dict[str, Any]:
+    return {
+        'id': node.id,
+        'parent': node.parent,
+        'step': node.step,
+        'epoch': node.epoch,
+        'branch': node.branch,
+        'source': int(node.source),
+        'action': node.action.tolist(),
+        'key': node.key,
+        'progress': node.progress,
+        'success': node.success,
+    }
+
+
+def _node_of(data: dict[str, Any]) -> Node:
+    return Node(
+        id=data['id'],
+        parent=data['parent'],
+        step=data['step'],
+        epoch=data['epoch'],
+        branch=data['branch'],
+        source=Source(data['source']),
+        action=np.array(data['action'], dtype=np.float64),
+        key=data['key'],
+        progress=data['progress'],
+        success=data['success'],
+    )
+
+
+def _encode(data: dict[str, Any], observation: Observation | None) -> bytes:
+    """A record: the length of its JSON, the JSON, and the compressed frame.
+
+    Python's JSON writes floats so that they are read back bit for bit, NaN included.
+    """
+    frame = b''
+    if observation is not None:
+        data['observation'] = {
+            'shape': observation.frame.shape,
+            'joints': observation.joints.tolist(),
+            'scene': observation.scene.tolist(),
+            'fidelity': observation.fidelity,
+            'state': observation.state.tolist(),
+        }
+        frame = zlib.compress(np.ascontiguousarray(observation.frame), level=1)
+    text = json.dumps(data, separators=(',', ':')).encode()
+    return struct.pack('<I', len(text)) + text + frame
+
+
+def _decode(
+    payload: bytes, *, with_observation: bool = True
+) -> tuple[dict[str, Any], Observation | None]:
+    (length,) = struct.unpack_from('<I', payload)
+    data: dict[str, Any] = json.loads(payload[4 : 4 + length])
+    if not with_observation or 'observation' not in data:
+        return data, None
+    seen = data['observation']
+    frame = np.frombuffer(zlib.decompress(payload[4 + length :]), np.uint8).reshape(seen['shape'])
+    return data, Observation(
+        frame=frame,
+        joints=np.array(seen['joints'], dtype=np.float64),
+        scene=np.array(seen['scene'], dtype=np.float64),
+        progress=data['progress'],
+        success=data['success'],
+        fidelity=seen['fidelity'],
+        state=np.array(seen['state'], dtype=np.float64),
+    )

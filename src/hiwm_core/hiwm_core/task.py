@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Task definitions: one YAML per task, read by rigs, policies, multiplexer, console and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+import math
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+import yaml
+
+from hiwm_core.entry import Entry
+from hiwm_core.error import ConfigurationError, HiwmError
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ActionVariable:
+    """One commanded value: `low`, `high` and `max_step` (largest change per step) are in `unit`."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    max_step: float
+
+
+@dataclass(frozen=True)
+class JointVariable:
+    """One measured value."""
+
+    name: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class SceneVariable:
+    """One thing known of the scene; `wraps` marks an angle whose range closes on itself."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    wraps: bool = False
+
+
+@dataclass(frozen=True)
+class Body:
+    """A thing in the scene: which scene variables are its pose, and landmarks fixed to it.
+
+    `points` has shape (P, D), metres in the body's own frame. A body without an `angle` is a point.
+    """
+
+    name: str
+    position: tuple[str, ...]
+    angle: str | None
+    points: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Actuation:
+    """The joints whose values are the position of a body."""
+
+    joints: tuple[str, ...]
+    body: str
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Size in pixels, the pinhole matrix in pixels, and the scale of the workspace plane."""
+
+    width: int
+    height: int
+    metres_per_pixel: float
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task as its file gives it; see `tasks/pusht/task.yaml` for every field with its unit."""
+
+    name: str
+    description: str
+    simulator: str
+    rate: float
+    episode_steps: int
+    camera: Camera
+    actions: tuple[ActionVariable, ...]
+    joints: tuple[JointVariable, ...]
+    scene: tuple[SceneVariable, ...]
+    bodies: tuple[Body, ...]
+    actuated: tuple[Actuation, ...]
+    progress_name: str
+    success_above: float
+    reset: Mapping[str, tuple[float, float]]
+    keys: Mapping[str, Mapping[str, float]]
+
+    @property
+    def period(self) -> float:
+        """Seconds per step."""
+        return 1.0 / self.rate
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return tuple(variable.name for variable in self.actions)
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        return tuple(variable.name for variable in self.joints)
+
+    @property
+    def scene_names(self) -> tuple[str, ...]:
+        return tuple(variable.name for variable in self.scene)
+
+    @property
+    def action_low(self) -> FloatArray:
+        """Shape (A,), each in its action's unit."""
+        return np.array([variable.low for variable in self.actions])
+
+    @property
+    def action_high(self) -> FloatArray:
+        """Shape (A,), each in its action's unit."""
+        return np.array([variable.high for variable in self.actions])
+
+    @property
+    def action_max_step(self) -> FloatArray:
+        """Shape (A,), the largest change per step, each in its action's unit."""
+        return np.array([variable.max_step for variable in self.actions])
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """Rows, columns, channels of a camera frame."""
+        return (self.camera.height, self.camera.width, 3)
+
+    def scene_index(self, name: str) -> int:
+        """Column of a scene variable; raises ConfigurationError if there is none of that name."""
+        try:
+            return self.scene_names.index(name)
+        except ValueError:
+            raise ConfigurationError(
+                f"task '{self.name}' has no scene variable '{name}'; "
+                f'it has: {", ".join(self.scene_names)}'
+            ) from None
+
+    def hold_action(self, joints: FloatArray) -> FloatArray:
+        """The action (A,) that keeps a position-controlled arm at the measured joints (J,)."""
+        by_name = dict(zip(self.joint_names, joints, strict=True))
+        held = np.array([by_name[name] for name in self.action_names])
+        return np.clip(held, self.action_low, self.action_high)
+
+    def joints_of_scene(self, scene: FloatArray) -> FloatArray:
+        """The joint positions (J,) that a scene (S,) implies, by the task's `actuated` bodies."""
+        values: dict[str, float] = {}
+        bodies = {body.name: body for body in self.bodies}
+        for actuation in self.actuated:
+            for joint, variable in zip(
+                actuation.joints, bodies[actuation.body].position, strict=True
+            ):
+                values[joint] = float(scene[self.scene_index(variable)])
+        return np.array([values[name] for name in self.joint_names])
+
+    def start_scene(self, seed: int) -> FloatArray:
+        """The start (S,) that belongs to a seed: the same on every rig.
+
+        Each variable is uniform on its range of `reset`; the generator is numpy's PCG64.
+        """
+        if seed < 0:
+            raise HiwmError(f'a seed is 0 or larger, not {seed}')
+        generator = np.random.default_rng(seed)
+        return np.array([generator.uniform(*self.reset[name]) for name in self.scene_names])
+
+    def check_scene(self, scene: FloatArray) -> FloatArray:
+        """A caller's scene (S,) as float64; raises HiwmError if it is not one of this task."""
+        values = np.asarray(scene, dtype=np.float64)
+        if values.shape != (len(self.scene),):
+            raise HiwmError(
+                f"a scene of task '{self.name}' has {len(self.scene)} values "
+                f'({", ".join(self.scene_names)}), not {values.size}'
+            )
+        for variable, value in zip(self.scene, values, strict=True):
+            if not math.isfinite(value) or not (
+                variable.wraps or variable.low <= value <= variable.high
+            ):
+                raise HiwmError(
+                    f"scene variable '{variable.name}' is {value:g} {variable.unit}; "
+                    f'it must lie between {variable.low:g} and {variable.high:g}'
+                )
+        return values
+
+
+def task_names() -> list[str]:
+    """The tasks that are installed, sorted."""
+    folder = resources.files('hiwm_core.tasks')
+    return sorted(entry.name for entry in folder.iterdir() if (entry / 'task.yaml').is_file())
+
+
+def load_task(name: str) -> Task:
+    """Reads and checks one task.
+
+    Raises:
+        ConfigurationError: There is no such task, or its file is not right; the sentence says where.
+    """
+    names = task_names()
+    if name not in names:
+        raise ConfigurationError(f"there is no task '{name}'; the tasks are: {', '.join(names)}")
+    source = Path(str(resources.files('hiwm_core.tasks') / name / 'task.yaml'))
+    task = parse_task(source.read_text(encoding='utf-8'), str(source))
+    if task.name != name:
+        raise ConfigurationError(
+            f"{source}: the entry 'task' is '{task.name}'; it must be the folder's name, '{name}'"
+        )
+    return task
+
+
+def parse_task(text: str, source: str) -> Task:
+    """A task from YAML text; `source` names it in errors. Raises ConfigurationError."""
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f'{source} is not YAML: {error}') from error
+    task = _build(Entry(data, source))
+    _check(task, source)
+    return task
+
+
+def _build(file: Entry) -> Task:
+    success, reset, console = file.entry('success'), file.entry('reset'), file.entry('console')
+    keys = console.entry('keys')
+    task = Task(
+        name=file.text('task'),
+        description=file.text('description'),
+        simulator=file.text('simulator'),
+        rate=file.number('rate'),
+        episode_steps=file.integer('episode_steps'),
+        camera=_build_camera(file.entry('camera')),
+        actions=tuple(_build_action(entry) for entry in file.entries('actions')),
+        joints=tuple(_build_joint(entry) for entry in file.entries('joints')),
+        scene=tuple(_build_scene_variable(entry) for entry in file.entries('scene')),
+        bodies=tuple(_build_body(entry) for entry in file.entries('bodies')),
+        actuated=tuple(_build_actuation(entry) for entry in file.entries('actuated')),
+        progress_name=success.text('progress'),
+        success_above=success.number('above'),
+        reset={name: reset.range(name) for name in reset.keys()},
+        keys={key: _build_moves(keys.entry(key)) for key in keys.keys()},
+    )
+    for entry in (file, success, console):
+        entry.finish()
+    return task
+
+
+def _build_camera(entry: Entry) -> Camera:
+    camera = Camera(
+        width=entry.integer('width'),
+        height=entry.integer('height'),
+        metres_per_pixel=entry.number('metres_per_pixel'),
+        fx=entry.number('fx'),
+        fy=entry.number('fy'),
+        cx=entry.number('cx'),
+        cy=entry.number('cy'),
+    )
+    entry.finish()
+    return camera
+
+
+def _build_action(entry: Entry) -> ActionVariable:
+    variable = ActionVariable(
+        entry.text('name'),
+        entry.text('unit'),
+        entry.number('low'),
+        entry.number('high'),
+        entry.number('max_step'),
+    )
+    entry.finish()
+    return variable
+
+
+def _build_joint(entry: Entry) -> JointVariable:
+    variable = JointVariable(entry.text('name'), entry.text('unit'))
+    entry.finish()
+    return variable
+
+
+def _build_scene_variable(entry: Entry) -> SceneVariable:
+    low, high = entry.range('range')
+    variable = SceneVariable(
+        entry.text('name'), entry.text('unit'), low, high, entry.flag('wraps')
+    )
+    entry.finish()
+    return variable
+
+
+def _build_body(entry: Entry) -> Body:
+    body = Body(
+        entry.text('name'),
+        entry.texts('position'),
+        entry.text('angle') if 'angle' in entry else None,
+        entry.points('points'),
+    )
+    entry.finish()
+    return body
+
+
+def _build_actuation(entry: Entry) -> Actuation:
+    actuation = Actuation(entry.texts('joints'), entry.text('body'))
+    entry.finish()
+    return actuation
+
+
+def _build_moves(entry: Entry) -> dict[str, float]:
+    return {name: entry.number(name) for name in entry.keys()}
+
+
+def _check(task: Task, source: str) -> None:
+    """What no single entry can tell: numbers that make no sense, and names that do not fit."""
+
+    def refuse(sentence: str) -> NoReturn:
+        raise ConfigurationError(f'{source}: {sentence}')
+
+    camera = task.camera
+    if not task.rate > 0:
+        refuse(f'rate must be larger than 0 Hz, not {task.rate:g}')
+    if task.episode_steps < 1:
+        refuse(f'episode_steps must be at least 1, not {task.episode_steps}')
+    if camera.width < 1 or camera.height < 1:
+        refuse('the camera needs a width and a height of at least 1 pixel')
+    if min(camera.metres_per_pixel, camera.fx, camera.fy) <= 0:
+        refuse("the camera's metres_per_pixel, fx and fy must be larger than 0")
+    if not task.actions:
+        refuse('a task needs at least one action')
+    for variable in task.actions:
+        if not (variable.low < variable.high and variable.max_step > 0):
+            refuse(f"action '{variable.name}' needs low < high and max_step > 0")
+    for kind, names in (
+        ('action', task.action_names),
+        ('joint', task.joint_names),
+        ('scene variable', task.scene_names),
+        ('body', tuple(body.name for body in task.bodies)),
+        ('joint of `actuated`', tuple(name for part in task.actuated for name in part.joints)),
+    ):
+        for name in names:
+            if names.count(name) > 1:
+                refuse(f"the {kind} '{name}' occurs twice")
+    _check_joints(task, refuse)
+    _check_scene_names(task, refuse)
+    for key, moves in task.keys.items():
+        if unknown := [name for name in moves if name not in task.action_names]:
+            refuse(f"key '{key}' moves '{unknown[0]}', which is no action")
+
+
+def _check_joints(task: Task, refuse: Callable[[str], NoReturn]) -> None:
+    units = {joint.name: joint.unit for joint in task.joints}
+    for action in task.actions:
+        if action.name not in units:
+            refuse(f"action '{action.name}' has no joint of the same name to hold")
+        if units[action.name] != action.unit:
+            refuse(f"action '{action.name}' is in {action.unit}, its joint in {units[action.name]}")
+    bodies = {body.name: body for body in task.bodies}
+    for actuation in task.actuated:
+        if actuation.body not in bodies:
+            refuse(f"`actuated` names '{actuation.body}', which is no body")
+        if len(actuation.joints) != len(bodies[actuation.body].position):
+            refuse(
+                f"body '{actuation.body}' is moved by {len(actuation.joints)} joints but has "
+                f'{len(bodies[actuation.body].position)} coordinates'
+            )
+    moved = [name for actuation in task.actuated for name in actuation.joints]
+    for name in set(moved) ^ set(units):
+        refuse(f"`actuated` and the joints differ in '{name}'; each joint must move one body")
+
+
+def _check_scene_names(task: Task, refuse: Callable[[str], NoReturn]) -> None:
+    scene = {variable.name: variable for variable in task.scene}
+    for variable in task.scene:
+        if not variable.low < variable.high:
+            refuse(f"the range of scene variable '{variable.name}' is empty")
+    for body in task.bodies:
+        for name in (*body.position, *([body.angle] if body.angle else [])):
+            if name not in scene:
+                refuse(f"body '{body.name}' names '{name}', which is no scene variable")
+        if any(len(point) != len(body.position) for point in body.points):
+            refuse(f"the points of body '{body.name}' need as many values as its position")
+    if set(task.reset) != set(scene):
+        refuse('`reset` needs a range for every scene variable and nothing else')
+    for name, (low, high) in task.reset.items():
+        if not scene[name].wraps and not scene[name].low <= low <= high <= scene[name].high:
+            refuse(f"`reset` draws '{name}' from outside its range")

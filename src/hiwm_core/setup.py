@@ -1,0 +1,21 @@
+from setuptools import find_packages, setup
+
+PACKAGE = 'hiwm_core'
+
+setup(
+    name=PACKAGE,
+    version='0.1.0',
+    packages=find_packages(exclude=['test']),
+    package_data={'hiwm_core': ['tasks/*/task.yaml']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
+        (f'share/{PACKAGE}', ['package.xml']),
+    ],
+    install_requires=['setuptools'],
+    zip_safe=False,
+    maintainer='Hi-WM maintainers',
+    maintainer_email='maintainers@hiwm.example.com',
+    description='What every part of Hi-WM shares, without ROS: tasks, the rollout tree, the rig, episodes.',
+    license='Apache-2.0',
+    entry_points={'console_scripts': []},
+)

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every node of the workspace shares: named qualities, parameters as data, one `main`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+import sys
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+import rclpy
+from rclpy.client import Client
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.service import Service as ServiceServer
+from rclpy.subscription import Subscription
+from rclpy.utilities import remove_ros_args
+
+from hiwm_core.contract import IMAGE, Quality, Service, Topic
+from hiwm_core.error import ConfigurationError, ErrorCode, HiwmError
+from hiwm_core.parameter import Parameter
+
+
+def profile_of(quality: Quality) -> QoSProfile:
+    """The rclpy profile of a named quality."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=quality.depth,
+        reliability=ReliabilityPolicy.RELIABLE
+        if quality.reliable
+        else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL
+        if quality.latched
+        else DurabilityPolicy.VOLATILE,
+    )
+
+
+def interface(name: str) -> Any:
+    """The class of 'package/msg/Name' or 'package/srv/Name'."""
+    package, kind, cls = name.split('/')
+    return getattr(import_module(f'{package}.{kind}'), cls)
+
+
+def publisher(node: Node, topic: Topic) -> Publisher:
+    """A publisher that offers the topic's quality."""
+    return node.create_publisher(interface(topic.type), topic.name, profile_of(topic.quality))
+
+
+def subscription(
+    node: Node, topic: Topic, callback: Callable[[Any], None], *, raw: bool = False
+) -> Subscription:
+    """A subscription that every publisher of the topic satisfies.
+
+    Frames are asked for best effort, so that a driver with sensor-data quality serves as well.
+    """
+    quality = topic.quality
+    if topic.type == IMAGE.type and not raw:
+        quality = Quality(reliable=False, depth=quality.depth)
+    return node.create_subscription(
+        interface(topic.type), topic.name, callback, profile_of(quality), raw=raw
+    )
+
+
+def client(node: Node, service: Service) -> Client:
+    """A client of the service."""
+    return node.create_client(interface(service.type), service.name)
+
+
+def serve(node: Node, service: Service, handle: Callable[[Any, Any], None]) -> ServiceServer:
+    """Serve `handle(request, response)`, which fills the response in or raises HiwmError.
+
+    `success`, `error_code` and `message` are filled in here; nothing is raised out of the callback.
+    """
+
+    def answer(request: Any, response: Any) -> Any:
+        try:
+            handle(request, response)
+        except HiwmError as error:
+            fill_failure(response, error)
+        except Exception as error:
+            node.get_logger().error(f'{service.name} failed: {error!r}')
+            fill_failure(
+                response, HiwmError(f'{service.name} failed: {error}', ErrorCode.MODEL_FAULT)
+            )
+        else:
+            response.success = True
+            response.error_code = int(ErrorCode.NONE)
+            response.message = ''
+        return response
+
+    return node.create_service(interface(service.type), service.name, answer)
+
+
+def fill_failure(response: Any, error: HiwmError) -> None:
+    """The three last fields of a response, for a refusal."""
+    response.success = False
+    response.error_code = int(error.code)
+    response.message = error.message
+
+
+def declare(node: Node, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Declare a node's parameters with descriptors, all read-only after the start; returns the values.
+
+    Raises:
+        ConfigurationError: A value has the wrong type or lies outside its range.
+    """
+    values: dict[str, Any] = {}
+    for name, parameter in parameters.items():
+        descriptor = ParameterDescriptor(description=parameter.description, read_only=True)
+        if parameter.choices:
+            descriptor.additional_constraints = f'one of: {", ".join(parameter.choices)}'
+        if parameter.low is not None and parameter.high is not None:
+            if isinstance(parameter.default, float):
+                descriptor.floating_point_range = [
+                    FloatingPointRange(
+                        from_value=float(parameter.low), to_value=float(parameter.high)
+                    )
+                ]
+            else:
+                descriptor.integer_range = [
+                    IntegerRange(from_value=int(parameter.low), to_value=int(parameter.high))
+                ]
+        try:
+            values[name] = node.declare_parameter(name, parameter.default, descriptor).value
+        except rclpy.exceptions.InvalidParameterTypeException as error:
+            raise ConfigurationError(
+                f"parameter '{name}' of {node.get_name()} must be a "
+                f'{type(parameter.default).__name__}: {error}'
+            ) from error
+        except rclpy.exceptions.InvalidParameterValueException as error:
+            given = node.get_parameter_or(name)
+            raise ConfigurationError(
+                f"parameter '{name}' of {node.get_name()} is outside "
+                f'{parameter.low} to {parameter.high}: {given.value if given else error}'
+            ) from error
+        parameter.check(name, values[name])
+
+    def check_later(changes: list[Any]) -> SetParametersResult:
+        for change in changes:
+            if change.name in parameters:
+                return SetParametersResult(
+                    successful=False,
+                    reason=f"'{change.name}' is read when {node.get_name()} starts",
+                )
+        return SetParametersResult(successful=True)
+
+    node.add_on_set_parameters_callback(check_later)
+    return values
+
+
+class DeviceNode(LifecycleNode):
+    """A lifecycle node that holds a device or weights, and by default starts by itself.
+
+    Subclasses give `configure()`, `activate()`, `deactivate()` and `cleanup()`; a HiwmError raised
+    there fails the transition with its sentence in the log. With `autostart` a failure ends the process.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.failure = ''
+        self._autostart = declare(
+            self,
+            {'autostart': Parameter(True, 'configure and activate at once, without a manager')},
+        )['autostart']
+
+    def configure(self) -> None:
+        """Check all configuration, then acquire."""
+
+    def activate(self) -> None:
+        """Begin to act."""
+
+    def deactivate(self) -> None:
+        """Stop acting."""
+
+    def cleanup(self) -> None:
+        """Let go of what `configure` acquired."""
+
+    def start(self) -> None:
+        """With `autostart`: configure and activate. Raises ConfigurationError if that fails."""
+        if not self._autostart:
+            return
+        for trigger in (self.trigger_configure, self.trigger_activate):
+            if trigger() != TransitionCallbackReturn.SUCCESS:
+                raise ConfigurationError(self.failure or f'{self.get_name()} could not start')
+
+    def _transition(self, act: Callable[[], None]) -> TransitionCallbackReturn:
+        try:
+            act()
+        except HiwmError as error:
+            self.failure = error.message
+            self.get_logger().error(error.message)
+            return TransitionCallbackReturn.FAILURE
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        result = self._transition(self.configure)
+        super().on_configure(state)
+        return result
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        super().on_activate(state)
+        return self._transition(self.activate)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        super().on_deactivate(state)
+        return self._transition(self.deactivate)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        super().on_cleanup(state)
+        return self._transition(self.cleanup)
+
+
+def run_node(make: Callable[[], Node]) -> int:
+    """Initialise, make the node, start it if it starts by itself, spin until told to stop.
+
+    Returns:
+        0 after a shutdown or an interrupt; 1 after a HiwmError, whose sentence goes to stderr. A node
+        that sets `exit_code` (after a fault that it reported itself) decides otherwise.
+    """
+    node: Node | None = None
+    try:
+        rclpy.init()
+        node = make()
+        if isinstance(node, DeviceNode):
+            node.start()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except HiwmError as error:
+        program = remove_ros_args(sys.argv)[0].rsplit('/', maxsplit=1)[-1]
+        print(f'{program}: {error.message}', file=sys.stderr)
+        return 1
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return int(getattr(node, 'exit_code', 0))

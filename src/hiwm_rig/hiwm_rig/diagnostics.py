@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a rig says of itself on /diagnostics once a second: periods, step times, action latency."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from hiwm_core.contract import DIAGNOSTICS
+import numpy as np
+
+from hiwm_rig.base_node import publisher
+
+WINDOW = 600
+
+
+class Percentiles:
+    """The newest durations of one kind, in seconds."""
+
+    def __init__(self) -> None:
+        self._values: deque[float] = deque(maxlen=WINDOW)
+
+    def add(self, seconds: float) -> None:
+        """Take one in."""
+        self._values.append(seconds)
+
+    def entries(self, name: str) -> list[KeyValue]:
+        """p50 and p95 in milliseconds; nothing before the first value."""
+        if not self._values:
+            return []
+        middle, high = np.percentile(np.array(self._values), (50, 95)) * 1e3
+        return [
+            KeyValue(key=f'{name} p50 (ms)', value=f'{middle:.2f}'),
+            KeyValue(key=f'{name} p95 (ms)', value=f'{high:.2f}'),
+        ]
+
+
+class Diagnostics:
+    """The diagnostics of a rig node.
+
+    Args:
+        node: Publishes them; its name is the status's.
+        period: s, of the task; frames that take half as long again make the status WARN.
+    """
+
+    def __init__(self, node: Any, period: float) -> None:
+        self._node = node
+        self._period = period
+        self._publisher = publisher(node, DIAGNOSTICS)
+        self._step = Percentiles()
+        self._frame_period = Percentiles()
+        self._latency = Percentiles()
+        self._last_frame: float | None = None
+        node.create_timer(1.0, self._publish)
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Time one step of the backend."""
+        began = time.monotonic()
+        yield
+        self._step.add(time.monotonic() - began)
+
+    def frame(self) -> None:
+        """A frame was published now."""
+        now = time.monotonic()
+        if self._last_frame is not None:
+            self._frame_period.add(now - self._last_frame)
+        self._last_frame = now
+
+    def action(self, stamp_ns: int) -> None:
+        """An action with this stamp arrived now."""
+        self._latency.add(max(0, self._node.get_clock().now().nanoseconds - stamp_ns) / 1e9)
+
+    def _publish(self) -> None:
+        silent = self._last_frame is None or (
+            time.monotonic() - self._last_frame > 1.5 * self._period
+        )
+        status = DiagnosticStatus(
+            level=DiagnosticStatus.WARN if silent else DiagnosticStatus.OK,
+            name=self._node.get_name(),
+            message='no frame for more than a period' if silent else 'frames on time',
+            values=[
+                *self._frame_period.entries('frame period'),
+                *self._step.entries('step'),
+                *self._latency.entries('action transport'),
+            ],
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(message)

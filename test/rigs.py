@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every rig that the contract is held against, and how each is started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MODELS = Path(__file__).parents[1] / 'src' / 'hiwm_bringup' / 'models' / 'pusht'
+RIGS = {
+    'sim_arm': ['ros2', 'run', 'hiwm_robot', 'sim_arm', '--ros-args'],
+    'world_model': [
+        'ros2',
+        'run',
+        'hiwm_world_model',
+        'world_model',
+        '--ros-args',
+        '-p',
+        f'model:={MODELS / "world_model"}',
+    ],
+}

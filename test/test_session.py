@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A session from end to end, without a browser: policy, takeover, rollback, branch, and the bag."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from hiwm_msgs.msg import MuxState, RigState
+from hiwm_msgs.srv import Takeover
+import numpy as np
+import pytest
+
+from hiwm_core import contract
+from hiwm_core.action import Source
+from hiwm_core.episodes import read_episodes
+from hiwm_core.session_log import read_session
+from hiwm_rig.conversion import frame_of, nanoseconds_of
+from test.probe import Probe, watching
+from test.process import Process
+
+LAUNCHES = {
+    'world_model': 'wm_session.launch.py',
+    'sim_arm': 'robot_session.launch.py',
+}
+
+
+def ask(probe: Probe, event: int, phase: int) -> None:
+    """An event for the takeover table, and the phase it has to lead to."""
+    response = probe.must(contract.TAKEOVER, event=event, operator_id='tester')
+    assert response.phase == phase or event == Takeover.Request.EVENT_TAKE_OVER
+    probe.until(lambda: probe.mux.phase == phase, f'phase {phase}')
+
+
+def take_over(probe: Probe, towards: np.ndarray, steps: int) -> None:
+    """Take the wheel and drive `steps` corrections, each `towards` (A,) further."""
+    probe.must(
+        contract.TAKEOVER, event=Takeover.Request.EVENT_TAKE_OVER, operator_id='tester'
+    )
+    value = np.array(probe.messages[contract.JOINT_STATES.name][-1].position)
+    done, answered = 0, None
+    while done < steps:
+        state = probe.until(
+            lambda seen=answered: (
+                probe.state
+                if probe.state.mode == RigState.MODE_RUNNING
+                and (probe.state.epoch, probe.state.step) != seen
+                else None
+            ),
+            'the rig waits for the operator',
+        )
+        answered = (state.epoch, state.step)
+        value = np.clip(value + towards, probe.task.action_low, probe.task.action_high)
+        probe.operator.publish(probe.make_action(value, state))
+        executed = probe.until(
+            lambda at=answered: next(
+                (
+                    message
+                    for message in reversed(probe.messages[contract.RIG_EXECUTED.name][-50:])
+                    if (message.epoch, message.observation_step) == at
+                ),
+                None,
+            ),
+            f'the action for step {state.step} is executed',
+        )
+        done += executed.source == Source.OPERATOR
+    assert probe.mux.phase == MuxState.PHASE_CORRECTING
+
+
+@pytest.mark.parametrize('rig', LAUNCHES)
+@pytest.mark.timeout(300)
+def test_a_whole_session(rig: str, tmp_path: Path) -> None:
+    command = [
+        'ros2',
+        'launch',
+        'hiwm_bringup',
+        LAUNCHES[rig],
+        'headless:=true',
+        'pace:=lockstep',
+        'session:=whole',
+        f'record_dir:={tmp_path}',
+        'seed:=5',
+    ]
+    event = Takeover.Request
+    with watching() as probe, Process(command, tmp_path / 'log') as session:
+        probe.until(
+            lambda: (
+                session.child.poll() is not None
+                or (probe.mux.phase == MuxState.PHASE_AUTONOMOUS and probe.state.step >= 30)
+            ),
+            'the policy drives',
+        )
+        assert session.child.poll() is None, session.text
+        ask(probe, event.EVENT_PAUSE, MuxState.PHASE_PAUSED)
+        probe.until(lambda: probe.state.mode == RigState.MODE_PAUSED, 'the rig stands still')
+
+        take_over(probe, np.array([0.004, 0.0]), 30)
+        ask(probe, event.EVENT_PAUSE, MuxState.PHASE_PAUSED)
+        first_branch = probe.state.branch
+        back = probe.must(contract.ROLLBACK, steps=20)
+        branch = probe.must(contract.BRANCH, name='correction')
+        assert branch.node == back.node
+        probe.until(lambda: probe.state.epoch == branch.epoch, 'the branch shows')
+        probe.until(lambda: probe.mux.phase == MuxState.PHASE_PAUSED, 'the mux has seen it')
+
+        take_over(probe, np.array([0.0, 0.004]), 20)
+        ask(probe, event.EVENT_RELEASE, MuxState.PHASE_PAUSED)
+        ask(probe, event.EVENT_RESUME, MuxState.PHASE_AUTONOMOUS)
+        probe.until_step(probe.state.step + 40)
+        ask(probe, event.EVENT_PAUSE, MuxState.PHASE_PAUSED)
+        probe.must(contract.LABEL, label=1, note='found its way back')
+
+        tree = probe.must(contract.GET_TREE, max_nodes=10_000)
+        probe.until(lambda: probe.states[-1].mode == RigState.MODE_PAUSED, 'all stands still')
+        published = {
+            nanoseconds_of(message.header.stamp): hashlib.sha256(frame_of(message)).hexdigest()
+            for message in list(probe.messages[contract.IMAGE.name])
+        }
+        assert session.interrupt() == 0, session.text
+        assert session.left_behind() == []
+
+    log = read_session(tmp_path / 'whole' / 'bag', probe.task)
+    assert {node.node: node.parent for node in tree.nodes} == {
+        node.id: node.parent for node in log.nodes.values()
+    }
+    assert {branch.name: (branch.fork, branch.head) for branch in tree.branches} == {
+        branch.name: (branch.fork, branch.head) for branch in log.branches.values()
+    }
+    assert log.branches['correction'].label == 1
+    for node in tree.nodes:
+        if node.parent:
+            assert log.nodes[node.node].source == node.source
+            assert node.source in {
+                Source.POLICY,
+                Source.OPERATOR,
+                Source.HOLD,
+                Source.HANDOVER,
+            }
+    recorded = {
+        stamp: hashlib.sha256(frame).hexdigest()
+        for stamp, frame in log.frames_by_stamp()
+        if stamp in published
+    }
+    assert len(published) > 120
+    assert recorded == published
+
+    episodes = {episode.branch: episode for episode in read_episodes(tmp_path, probe.task)}
+    assert set(episodes) == {first_branch, 'correction'}
+    corrected = episodes['correction']
+    assert (corrected.sources == Source.OPERATOR).sum() >= 20
+    assert (corrected.sources == Source.POLICY).sum() >= 60
+    assert corrected.frames.shape[0] == len(corrected.actions) + 1
