@@ -4,7 +4,7 @@ SHELL := /bin/bash
 ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help setup session test check bench data train clean
+.PHONY: help setup session test check bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -26,7 +26,7 @@ check: ## ruff and mypy alone
 
 bench: ## measure a whole session; writes bench/results/*.json
 	@bash pip_ros/setup.sh --quiet
-	@source env.bash && python3 bench/session.py --json bench/results/session.json
+	@source env.bash && python3 -m bench.session --json bench/results/session.json
 
 clean: ## remove what the build made (not the environment, not your sessions)
 	rm -rf build install log

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures a whole session in realtime: how regular its frames are, and how soon a frame answers an action.
+"""Measures a whole session in realtime: how regular its frames are, how soon one answers an action.
 
-Every node runs as a user runs it (world model, policy, multiplexer, recorder, console). The times are
-taken where a subscriber sees them, on a steady clock.
+Every node runs as a user runs it (world model, policy, multiplexer, recorder, console). The times
+are taken where a subscriber sees them, on a steady clock.
 """
 
 from __future__ import annotations
@@ -17,17 +17,15 @@ import tempfile
 import time
 from typing import Any
 
-from hiwm_core import contract
 from hiwm_msgs.msg import Action, MuxState, RigState
-from hiwm_rig.base_node import interface, profile_of
 import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from test.process import Process
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from test.process import Process
+from hiwm_core import contract
+from hiwm_rig.base_node import interface, profile_of
 
 
 class Stopwatch:

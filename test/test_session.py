@@ -13,9 +13,10 @@ import pytest
 
 from hiwm_core import contract
 from hiwm_core.action import Source
+from hiwm_core.bag_reader import BagReader
 from hiwm_core.episodes import read_episodes
 from hiwm_core.session_log import read_session
-from hiwm_rig.conversion import frame_of, nanoseconds_of
+from hiwm_rig.conversion import nanoseconds_of
 from test.probe import Probe, watching
 from test.process import Process
 
@@ -34,9 +35,7 @@ def ask(probe: Probe, event: int, phase: int) -> None:
 
 def take_over(probe: Probe, towards: np.ndarray, steps: int) -> None:
     """Take the wheel and drive `steps` corrections, each `towards` (A,) further."""
-    probe.must(
-        contract.TAKEOVER, event=Takeover.Request.EVENT_TAKE_OVER, operator_id='tester'
-    )
+    probe.must(contract.TAKEOVER, event=Takeover.Request.EVENT_TAKE_OVER, operator_id='tester')
     value = np.array(probe.messages[contract.JOINT_STATES.name][-1].position)
     done, answered = 0, None
     while done < steps:
@@ -113,36 +112,33 @@ def test_a_whole_session(rig: str, tmp_path: Path) -> None:
         tree = probe.must(contract.GET_TREE, max_nodes=10_000)
         probe.until(lambda: probe.states[-1].mode == RigState.MODE_PAUSED, 'all stands still')
         published = {
-            nanoseconds_of(message.header.stamp): hashlib.sha256(frame_of(message)).hexdigest()
+            nanoseconds_of(message.header.stamp): hashlib.sha256(message.data).hexdigest()
             for message in list(probe.messages[contract.IMAGE.name])
         }
         assert session.interrupt() == 0, session.text
         assert session.left_behind() == []
 
-    log = read_session(tmp_path / 'whole' / 'bag', probe.task)
-    assert {node.node: node.parent for node in tree.nodes} == {
-        node.id: node.parent for node in log.nodes.values()
+    bag = tmp_path / 'whole' / 'bag'
+    log = read_session(bag, probe.task)
+    assert log.tree.parents() == {node.node: node.parent for node in tree.nodes}
+    assert {branch.name: (branch.fork, branch.head) for branch in log.tree.branches.values()} == {
+        branch.name: (branch.fork, branch.head) for branch in tree.branches
     }
-    assert {branch.name: (branch.fork, branch.head) for branch in tree.branches} == {
-        branch.name: (branch.fork, branch.head) for branch in log.branches.values()
-    }
-    assert log.branches['correction'].label == 1
+    assert log.tree.branches['correction'].label == 1
+    drivers = {Source.POLICY, Source.OPERATOR, Source.HOLD, Source.HANDOVER}
     for node in tree.nodes:
-        if node.parent:
-            assert log.nodes[node.node].source == node.source
-            assert node.source in {
-                Source.POLICY,
-                Source.OPERATOR,
-                Source.HOLD,
-                Source.HANDOVER,
-            }
-    recorded = {
-        stamp: hashlib.sha256(frame).hexdigest()
-        for stamp, frame in log.frames_by_stamp()
-        if stamp in published
-    }
+        row = log.tree.nodes[node.node].row
+        assert log.has_frame[row]
+        assert log.sources[row] == node.source
+        assert node.source in drivers or not node.parent
+
+    with BagReader(bag) as reader:
+        recorded = {
+            nanoseconds_of(message.header.stamp): hashlib.sha256(message.data).hexdigest()
+            for _, message in reader.messages([contract.IMAGE])
+        }
     assert len(published) > 120
-    assert recorded == published
+    assert {stamp: recorded.get(stamp) for stamp in published} == published
 
     episodes = {episode.branch: episode for episode in read_episodes(tmp_path, probe.task)}
     assert set(episodes) == {first_branch, 'correction'}

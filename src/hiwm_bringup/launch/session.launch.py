@@ -20,7 +20,7 @@ def generate_launch_description() -> LaunchDescription:
     session = {'session': ParameterValue(LaunchConfiguration('session'), value_type=str)}
     models = {
         'policy': LaunchConfiguration('policy'),
-        'world_model': LaunchConfiguration('world_model'),
+        'world_model': ParameterValue(LaunchConfiguration('world_model'), value_type=str),
     }
     share = FindPackageShare('hiwm_bringup')
 
