@@ -35,7 +35,6 @@ def generate_launch_description() -> LaunchDescription:
         parameters=[
             task,
             {
-                'config': PathJoinSubstitution([share, 'config', 'action_mux.yaml']),
                 'autonomous_at_start': ParameterValue(
                     LaunchConfiguration('autonomous'), value_type=bool
                 ),
