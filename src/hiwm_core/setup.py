@@ -15,7 +15,7 @@ setup(
     zip_safe=False,
     maintainer='Hi-WM maintainers',
     maintainer_email='maintainers@hiwm.example.com',
-    description='What every part of Hi-WM shares, without ROS: tasks, the rollout tree, the rig, episodes.',
+    description='What every part of Hi-WM shares, without ROS: tasks, rollout tree, rig, episodes.',
     license='Apache-2.0',
     entry_points={'console_scripts': []},
 )

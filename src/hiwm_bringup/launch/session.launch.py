@@ -38,6 +38,7 @@ def generate_launch_description() -> LaunchDescription:
                 'autonomous_at_start': ParameterValue(
                     LaunchConfiguration('autonomous'), value_type=bool
                 ),
+                'wait_for_recorder': True,
             },
         ],
     )

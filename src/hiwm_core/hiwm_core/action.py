@@ -75,5 +75,5 @@ def read_values(task: Task, names: Sequence[str], values: Sequence[float]) -> ND
 
 
 def clip_values(task: Task, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The values (A,) within the task's limits; what is returned is what is executed and recorded."""
+    """The values (A,) within the task's limits: what is executed and recorded."""
     return np.clip(values, task.action_low, task.action_high)

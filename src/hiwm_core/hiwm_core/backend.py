@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can stand behind a rig that can be rolled back: pure functions from history and action to observation."""
+"""What can stand behind a rig that can be rolled back: history and action in, observation out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ class Backend(Protocol):
     """A scene that can be continued from any of its past states.
 
     A backend keeps no state of its own between calls: the same arguments give bit-identical results
-    on one machine and build, in any order of calls. That is what makes every step a checkpoint.
+    on one machine and build, in any order of calls. That is what makes every step a checkpoint. A
+    rig makes one call at a time, though not always from the same thread.
     """
 
     @property

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The graph's names: every topic and service with its type and quality of service, in one table.
 
-Nodes make their publishers and subscriptions from these entries (`hiwm_rig.base_node`), the recorder
-records exactly these topics, and the conformance test compares a live graph with them.
+Nodes make their publishers and subscriptions from these entries (`hiwm_rig.base_node`), the
+recorder records exactly these topics, and the conformance test compares a live graph with them.
 """
 
 from __future__ import annotations

@@ -89,12 +89,12 @@ class Entry:
             for number, value in enumerate(self._list(self._get(key), key))
         ]
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         """Every key, in the file's order."""
         return [self._text(key, str(key)) for key in self._data]
 
     def finish(self) -> None:
-        """Raises ConfigurationError if there is a key that nobody read: a typing error, most likely."""
+        """Raises ConfigurationError if there is a key that nobody read, most likely misspelt."""
         unknown = [str(key) for key in self._data if key not in self._read]
         if unknown:
             raise self.refusal('', f'has an unknown entry {unknown[0]!r}')
@@ -119,7 +119,11 @@ class Entry:
         return value
 
     def _number(self, value: Any, key: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+        ):
             raise self.refusal(key, f'must be a finite number, not {value!r}')
         return float(value)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backends and policies of other packages, found through entry points.
 
-A package adds a backend or a policy by an entry point in the group `hiwm.backends` or `hiwm.policies`:
-a function of the task and the path of the weights (None if there are none).
+A package adds a backend or a policy by an entry point in the group `hiwm.backends` or
+`hiwm.policies`: a function of the task and the path of the weights (None if there are none).
 """
 
 from __future__ import annotations
@@ -37,6 +37,12 @@ def _find(group: str, name: str) -> Any:
     if name not in found:
         kind = group.rsplit('.', maxsplit=1)[-1]
         raise ConfigurationError(
-            f"there is nothing named '{name}' among the installed {kind}: {', '.join(sorted(found)) or 'none'}"
+            f"there is nothing named '{name}' among the installed {kind}: "
+            f'{", ".join(sorted(found)) or "none"}'
         )
-    return found[name].load()
+    try:
+        return found[name].load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(
+            f"'{name}' is installed but cannot be imported ({error}); install what it lacks"
+        ) from error

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 import math
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from hiwm_core.error import ErrorCode, HiwmError
+from hiwm_core.task import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,3 +34,37 @@ class Observation:
     success: float = math.nan
     fidelity: float = math.nan
     state: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+
+def checked_observation(task: Task, observation: Observation) -> Observation:
+    """A backend's observation in exactly the types above, so that it survives storage bit for bit.
+
+    Raises:
+        HiwmError: MODEL_FAULT: a shape is not the task's, or a joint is not finite.
+    """
+    frame = np.ascontiguousarray(observation.frame)
+    if frame.dtype != np.uint8 or frame.shape != task.frame_shape:
+        raise _fault(f'a frame {frame.shape} of {frame.dtype}', f'uint8 {task.frame_shape}')
+    joints = _floats(observation.joints)
+    if joints.shape != (len(task.joints),) or not np.isfinite(joints).all():
+        raise _fault(f'joints {joints.tolist()}', f'{len(task.joints)} finite numbers')
+    scene = _floats(observation.scene)
+    if scene.shape not in {(0,), (len(task.scene),)}:
+        raise _fault(f'a scene of shape {scene.shape}', f'{len(task.scene)} numbers or none')
+    return Observation(
+        frame=frame,
+        joints=joints,
+        scene=scene,
+        progress=float(observation.progress),
+        success=float(observation.success),
+        fidelity=float(observation.fidelity),
+        state=_floats(observation.state).ravel(),
+    )
+
+
+def _floats(values: ArrayLike) -> NDArray[np.float64]:
+    return np.ascontiguousarray(values, dtype=np.float64)
+
+
+def _fault(given: str, needed: str) -> HiwmError:
+    return HiwmError(f'the backend gave {given}; {needed} is needed', ErrorCode.MODEL_FAULT)

@@ -33,11 +33,12 @@ class Parameter:
             raise ConfigurationError(
                 f"parameter '{name}' is '{value}'; it must be one of: {', '.join(self.choices)}"
             )
-        if self.low is not None and value < self.low:
+        # Written so that NaN, which compares false with everything, is refused too.
+        if self.low is not None and not value >= self.low:
             raise ConfigurationError(
                 f"parameter '{name}' is {value}; it must be at least {self.low}"
             )
-        if self.high is not None and value > self.high:
+        if self.high is not None and not value <= self.high:
             raise ConfigurationError(
                 f"parameter '{name}' is {value}; it must be at most {self.high}"
             )

@@ -13,7 +13,7 @@ from hiwm_core.observation import Observation
 
 
 class Policy(Protocol):
-    """A policy without state of its own: what it needs of the past is in the history it is given."""
+    """A policy without state of its own: what it needs of the past is in its history."""
 
     @property
     def name(self) -> str:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A rig around a backend: epochs, modes, the rollout tree, and which action is executed when.
 
-Everything here is pure bookkeeping and never waits. A step is made in two halves, so that a slow backend
-can compute elsewhere while the rig goes on answering: `begin_step` says what to compute, `finish_step`
-takes the result, or drops it if the scene was moved in the meantime.
+Everything here is pure bookkeeping and never waits. A step is made in two halves, so that a slow
+backend can compute elsewhere while the rig goes on answering: `begin_step` says what to compute,
+`finish_step` takes the result, or drops it if the scene was moved in the meantime.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from enum import IntEnum
 import numpy as np
 
 from hiwm_core.action import Action, Source, clip_values
-from hiwm_core.error import ErrorCode, HiwmError
-from hiwm_core.observation import Observation
+from hiwm_core.error import ConfigurationError, ErrorCode, HiwmError
+from hiwm_core.observation import Observation, checked_observation
 from hiwm_core.rollout_tree import Branch, Label, Node, RolloutTree
 from hiwm_core.task import Task
 
@@ -40,13 +40,16 @@ class Pace(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class StepRequest:
-    """What a backend is to compute: the arguments of `Backend.step`, and the action as executed."""
+    """What a backend is to compute: the arguments of `Backend.step`, and the action as executed.
+
+    `epoch` and `node` say where the rig stood.
+    """
 
     epoch: int
+    node: int
     history: Sequence[Observation]
     action: Action
     key: int
-    branch: str
 
 
 class Rig:
@@ -55,16 +58,29 @@ class Rig:
     Args:
         task: What is commanded and measured.
         tree: The session's tree; a head in it is where the rig stands.
-        context: How many past observations a step looks at.
+        context: How many past observations a step looks at, at least 1.
+
+    Raises:
+        HiwmError: The tree's head is not an observation of this task.
     """
 
     def __init__(self, task: Task, tree: RolloutTree, context: int) -> None:
+        if context < 1:
+            raise ConfigurationError(f'a step must look at 1 observation or more, not {context}')
+        if tree.head:
+            try:
+                checked_observation(task, tree.observation(tree.head))
+            except HiwmError as error:
+                raise ConfigurationError(
+                    f"the session's tree is not one of task '{task.name}' ({error.message}); "
+                    'choose another folder or the task that it was made with'
+                ) from error
         self.task = task
         self.tree = tree
         self.context = context
         self.mode = Mode.PAUSED
         self.message = ''
-        self.branch = tree.nodes[tree.head].branch if tree.head else ''
+        self.branch = tree.head_branch
         self.executed_actions = 0
         self.dropped_actions = 0
         self.rejected_actions = 0
@@ -88,13 +104,20 @@ class Rig:
     def receive(self, action: Action) -> bool:
         """Take an action in; returns whether it answers the step at which the rig stands.
 
-        An action that answers another epoch is dropped and counted.
+        An action that answers another epoch, or a step that has not been shown, is dropped and
+        counted. One that comes late never takes the place of one for a newer step.
         """
-        if not self.tree.head or action.epoch != self.tree.epoch:
+        if not self.tree.head or action.epoch != self.tree.epoch or action.step > self.head.step:
             self.dropped_actions += 1
             return False
-        self._waiting = action
-        return action.step == self.head.step
+        if self._waiting is None or action.step >= self._waiting.step:
+            self._waiting = action
+        return self.answered
+
+    @property
+    def answered(self) -> bool:
+        """Whether an action has come for the very step at which the rig stands."""
+        return self._waiting is not None and self._waiting.step == self.head.step
 
     def reject(self) -> None:
         """Count an action that could not be read."""
@@ -129,8 +152,10 @@ class Rig:
     def resume(self) -> None:
         """Time runs again, and only an action that comes from now on is executed.
 
+        A rig that runs already just runs on.
+
         Raises:
-            HiwmError: There was a fault, which only a reset or a rollback mends.
+            HiwmError: There was a fault, which only a reset, a rollback or a branch mends.
         """
         self.head  # noqa: B018  raises before the first reset
         if self.mode is Mode.FAULT:
@@ -138,34 +163,40 @@ class Rig:
                 f'the rig stands still after a fault ({self.message}); reset it or roll back first',
                 ErrorCode.MODEL_FAULT,
             )
-        self.mode = Mode.RUNNING
-        self._waiting = None
+        if self.mode is not Mode.RUNNING:
+            self.mode = Mode.RUNNING
+            self._waiting = None
 
     def begin_step(self) -> StepRequest:
         """What to compute next."""
         head = self.head
-        action = self._take_action()
-        branch = self.branch
-        if self.tree.branch(branch).head != head.id:
-            # The head was moved back: the old future stays as it is, and this is another one.
-            branch = self.tree.add_branch(self.tree.free_branch_name('branch'), head.id).name
-            self.branch = branch
         return StepRequest(
             epoch=self.tree.epoch,
+            node=head.id,
             history=[
                 self.tree.observation(node.id) for node in self.tree.history(head.id, self.context)
             ],
-            action=action,
-            key=self.tree.step_key(head.id, branch),
-            branch=branch,
+            action=self._take_action(),
+            key=self.tree.step_key(head.id, self.branch),
         )
 
     def finish_step(self, request: StepRequest, observation: Observation) -> Node | None:
-        """Take a result in; None if the scene was moved since, so that it belongs nowhere."""
-        if request.epoch != self.tree.epoch:
+        """Take a result in; None if the scene was moved since, so that it belongs nowhere.
+
+        A step from a node that its branch has left behind already makes a new branch: the old
+        future stays as it is.
+
+        Raises:
+            HiwmError: MODEL_FAULT: the observation is not one of the task. STORAGE_FAULT.
+        """
+        if request.epoch != self.tree.epoch or request.node != self.tree.head:
             return None
+        observation = checked_observation(self.task, observation)
+        if self.tree.branch(self.branch).head != request.node:
+            name = self.tree.free_branch_name('branch')
+            self.branch = self.tree.add_branch(name, request.node).name
         node = self.tree.add_child(
-            observation, request.action.values, request.action.source, request.branch
+            observation, request.action.values, request.action.source, self.branch
         )
         self.executed_actions += 1
         return node
@@ -186,8 +217,9 @@ class Rig:
 
     def reset(self, observation: Observation, key: int) -> Node:
         """Begin anew from an observed start; `key` is `tree.root_key` of its scene."""
+        observation = checked_observation(self.task, observation)
         node = self.tree.add_root(observation, self.tree.free_branch_name('run'), key)
-        self._moved(node)
+        self._moved()
         return node
 
     def rollback(self, *, node: int = 0, checkpoint: str = '', steps: int = 0) -> Node:
@@ -205,21 +237,21 @@ class Rig:
             if len(path) < steps + 1:
                 raise HiwmError(
                     f'a rollback of {steps} steps is too far: the head is {len(path) - 1} steps '
-                    'from its start'
+                    'from its start; ask for no more than that'
                 )
             target = path[0]
         self.tree.move_head(target.id)
-        self._moved(target)
+        self._moved()
         return target
 
     def fork(self, *, node: int = 0, name: str = '', resample: bool = False) -> Branch:
         """Begin another continuation at a node (0: the head)."""
         at = self.tree.node(node) if node else self.head
         name = name or self.tree.free_branch_name('branch')
-        branch = self.tree.add_branch(name, at.id, salt=len(self.tree.branches) if resample else 0)
-        self.tree.move_head(at.id)
-        self._moved(at)
-        self.branch = branch.name
+        salt = len(self.tree.branches) if resample else None
+        branch = self.tree.add_branch(name, at.id, salt=salt)
+        self.tree.move_head(at.id, branch.name)
+        self._moved()
         return branch
 
     def save_checkpoint(self, name: str, node: int = 0) -> Node:
@@ -239,8 +271,8 @@ class Rig:
         """The nodes to show again after a discontinuity, oldest first, the head last."""
         return self.tree.history(self.head.id, length)
 
-    def _moved(self, node: Node) -> None:
-        self.branch = node.branch
+    def _moved(self) -> None:
+        self.branch = self.tree.head_branch
         self.mode = Mode.PAUSED
         self.message = ''
         self._waiting = None

@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rollout tree: every step of a session, each reachable again at no cost.
 
-A node holds one observation, the action that led to it and its parent. A checkpoint is a name for a node,
-a branch is a name for a path from a root to a head. The tree lives in a journal; frames are read back from
-it when they are asked for, so that memory holds only what is needed to find them.
+A node holds one observation, the action that led to it and its parent. A checkpoint is a name for
+a node, a branch is a name for a path from a root to a head. The tree lives in a journal; frames are
+read back from it when they are asked for, so that memory holds only what is needed to find them.
 
-Randomness: a node's `key` is a hash of its parent's key, the action and the branch's salt, and a root's of
-the session seed and the start. The same node and the same actions therefore draw the same numbers.
+Randomness: a node's `key` is a hash of its parent's key, the action and the branch's salt, and a
+root's of the session seed and the start. A branch takes over the salt of the branch that its fork
+was made on, unless it is to be resampled. The same node and the same actions therefore draw the
+same numbers.
+
+A record of the journal is the length of a JSON text (little-endian, 32 bits), that text, and for a
+node the frame, compressed by zlib. The text's `kind` says what it is: `session` (first, with the
+seed), `node`, `branch` (a new one, or a new label), `checkpoint`, `head` (it was moved). A root's
+record is also that of the branch that begins with it.
 """
 
 from __future__ import annotations
@@ -31,7 +38,7 @@ from hiwm_core.journal import Journal
 from hiwm_core.observation import Observation
 
 JOURNAL_NAME = 'tree.journal'
-CACHED_OBSERVATIONS = 256
+CACHED_BYTES = 64_000_000
 
 
 class Label(IntEnum):
@@ -92,6 +99,11 @@ class RolloutTree:
         folder: Where the journal lies; what is there already is read.
         seed: The session's seed, for the keys; kept from the journal if that has one.
 
+    Attributes:
+        epoch: Raised by every discontinuity; 0 before the first root.
+        head: The node where the session stands; 0 before the first root.
+        head_branch: The branch on which it goes on from there.
+
     Raises:
         HiwmError: The journal cannot be used.
     """
@@ -100,16 +112,22 @@ class RolloutTree:
         self.seed = seed
         self.epoch = 0
         self.head = 0
+        self.head_branch = ''
         self.nodes: dict[int, Node] = {}
         self.branches: dict[str, Branch] = {}
         self.checkpoints: dict[str, int] = {}
         self._records: dict[int, int] = {}
         self._cache: OrderedDict[int, Observation] = OrderedDict()
+        self._cached_bytes = 0
         self._journal = Journal(folder / JOURNAL_NAME)
-        for number in range(len(self._journal)):
-            self._replay(number)
-        if not len(self._journal):
-            self._write({'kind': 'session', 'seed': seed})
+        try:
+            for number in range(len(self._journal)):
+                self._replay(number)
+            if not len(self._journal):
+                self._write({'kind': 'session', 'seed': seed})
+        except HiwmError:
+            self.close()
+            raise
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -119,7 +137,8 @@ class RolloutTree:
             return self.nodes[node_id]
         except KeyError:
             raise HiwmError(
-                f'there is no node {node_id}; the tree has nodes 1 to {len(self.nodes)}',
+                f'there is no node {node_id}; the tree has '
+                + (f'nodes 1 to {len(self.nodes)}' if self.nodes else 'no nodes yet'),
                 ErrorCode.UNKNOWN_NODE,
             ) from None
 
@@ -129,7 +148,8 @@ class RolloutTree:
             return self.branches[name]
         except KeyError:
             raise HiwmError(
-                f"there is no branch '{name}'; the branches are: {', '.join(self.branches) or 'none'}",
+                f"there is no branch '{name}'; "
+                f'the branches are: {", ".join(self.branches) or "none"}',
                 ErrorCode.UNKNOWN_BRANCH,
             ) from None
 
@@ -181,12 +201,16 @@ class RolloutTree:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def move_head(self, node_id: int) -> int:
-        """Make a node the head in a new epoch; returns the epoch."""
-        self.node(node_id)
-        self._write({'kind': 'head', 'node': node_id, 'epoch': self.epoch + 1})
+    def move_head(self, node_id: int, branch: str = '') -> int:
+        """Make a node the head in a new epoch; returns the epoch.
+
+        It goes on from there on `branch`, or else on the branch that the node was made on.
+        """
+        name = self.branch(branch or self.node(node_id).branch).name
+        self._write({'kind': 'head', 'node': node_id, 'branch': name, 'epoch': self.epoch + 1})
         self.epoch += 1
         self.head = node_id
+        self.head_branch = name
         return self.epoch
 
     def add_root(self, observation: Observation, branch: str, key: int) -> Node:
@@ -205,8 +229,6 @@ class RolloutTree:
             success=observation.success,
         )
         self._add(node, observation)
-        self.epoch += 1
-        self._put_branch(Branch(branch, root=node.id, fork=0, head=node.id))
         return node
 
     def add_child(
@@ -227,14 +249,21 @@ class RolloutTree:
             success=observation.success,
         )
         self._add(node, observation)
-        self.branches[branch] = replace(self.branch(branch), head=node.id)
         return node
 
-    def add_branch(self, name: str, fork: int, *, salt: int = 0) -> Branch:
-        """Another continuation of a node."""
+    def add_branch(self, name: str, fork: int, *, salt: int | None = None) -> Branch:
+        """Another continuation of a node, with the salt of the node's branch or one of its own."""
         self._check_free(name)
-        root = list(self.ancestors(fork))[-1]
-        return self._put_branch(Branch(name, root=root.id, fork=fork, head=fork, salt=salt))
+        came_from = self.branch(self.node(fork).branch)
+        return self._put_branch(
+            Branch(
+                name,
+                root=came_from.root,
+                fork=fork,
+                head=fork,
+                salt=came_from.salt if salt is None else salt,
+            )
+        )
 
     def add_checkpoint(self, name: str, node_id: int) -> Node:
         """Give a node a name."""
@@ -278,9 +307,17 @@ class RolloutTree:
         self._remember(node.id, observation)
 
     def _take(self, node: Node, number: int) -> None:
+        """What the record of a node changes, written now or read back."""
         self.nodes[node.id] = node
         self._records[node.id] = number
+        self.epoch = node.epoch
         self.head = node.id
+        self.head_branch = node.branch
+        if node.parent:
+            branch = replace(self.branches[node.branch], head=node.id)
+        else:
+            branch = Branch(node.branch, root=node.id, fork=0, head=node.id)
+        self.branches[node.branch] = branch
 
     def _put_branch(self, branch: Branch) -> Branch:
         self._write(
@@ -306,20 +343,32 @@ class RolloutTree:
 
     def _remember(self, node_id: int, observation: Observation) -> None:
         self._cache[node_id] = observation
-        self._cache.move_to_end(node_id)
-        if len(self._cache) > CACHED_OBSERVATIONS:
-            self._cache.popitem(last=False)
+        self._cached_bytes += observation.frame.nbytes
+        while self._cached_bytes > CACHED_BYTES and len(self._cache) > 1:
+            _, oldest = self._cache.popitem(last=False)
+            self._cached_bytes -= oldest.frame.nbytes
 
     def _write(self, data: dict[str, Any], observation: Observation | None = None) -> int:
         return self._journal.append(_encode(data, observation))
 
     def _replay(self, number: int) -> None:
-        data, _ = _decode(self._journal.read(number), with_observation=False)
+        payload = self._journal.read(number)
+        try:
+            self._apply(number, _decode(payload, with_observation=False)[0])
+        except (LookupError, ValueError, TypeError, AttributeError, struct.error) as error:
+            raise HiwmError(
+                f'record {number} of {self._journal.path} is none of a rollout tree ({error!r}); '
+                'move the file away or choose another folder',
+                ErrorCode.STORAGE_FAULT,
+            ) from error
+
+    def _apply(self, number: int, data: dict[str, Any]) -> None:
         kind = data['kind']
         if kind == 'session':
             self.seed = data['seed']
         elif kind == 'head':
-            self.head, self.epoch = data['node'], data['epoch']
+            self.head, self.head_branch = data['node'], data['branch']
+            self.epoch = data['epoch']
         elif kind == 'checkpoint':
             self.checkpoints[data['name']] = data['node']
         elif kind == 'branch':
@@ -332,14 +381,10 @@ class RolloutTree:
                 Label(data['label']),
                 data['note'],
             )
+        elif kind == 'node':
+            self._take(_node_of(data), number)
         else:
-            node = _node_of(data)
-            self._take(node, number)
-            self.epoch = node.epoch
-            if not node.parent and node.branch not in self.branches:
-                # The kill fell between a root and its branch.
-                self.branches[node.branch] = Branch(node.branch, node.id, 0, node.id)
-            self.branches[node.branch] = replace(self.branches[node.branch], head=node.id)
+            raise ValueError(f'unknown kind {kind}')
 
 
 def _hash(*parts: bytes) -> int:
@@ -378,10 +423,7 @@ def _node_of(data: dict[str, Any]) -> Node:
 
 
 def _encode(data: dict[str, Any], observation: Observation | None) -> bytes:
-    """A record: the length of its JSON, the JSON, and the compressed frame.
-
-    Python's JSON writes floats so that they are read back bit for bit, NaN included.
-    """
+    """A record; Python's JSON writes floats so that they are read back bit for bit, with NaN."""
     frame = b''
     if observation is not None:
         data['observation'] = {
@@ -391,7 +433,7 @@ def _encode(data: dict[str, Any], observation: Observation | None) -> bytes:
             'fidelity': observation.fidelity,
             'state': observation.state.tolist(),
         }
-        frame = zlib.compress(np.ascontiguousarray(observation.frame), level=1)
+        frame = zlib.compress(np.ascontiguousarray(observation.frame).data, level=1)
     text = json.dumps(data, separators=(',', ':')).encode()
     return struct.pack('<I', len(text)) + text + frame
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Task definitions: one YAML per task, read by rigs, policies, multiplexer, console and evaluation."""
+"""Task definitions: one YAML per task, which every part of the workspace reads."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def load_task(name: str) -> Task:
     """Reads and checks one task.
 
     Raises:
-        ConfigurationError: There is no such task, or its file is not right; the sentence says where.
+        ConfigurationError: There is no such task, or its file is not right.
     """
     names = task_names()
     if name not in names:
@@ -249,8 +249,8 @@ def _build(file: Entry) -> Task:
         actuated=tuple(_build_actuation(entry) for entry in file.entries('actuated')),
         progress_name=success.text('progress'),
         success_above=success.number('above'),
-        reset={name: reset.range(name) for name in reset.keys()},
-        keys={key: _build_moves(keys.entry(key)) for key in keys.keys()},
+        reset={name: reset.range(name) for name in reset.names()},
+        keys={key: _build_moves(keys.entry(key)) for key in keys.names()},
     )
     for entry in (file, success, console):
         entry.finish()
@@ -291,9 +291,7 @@ def _build_joint(entry: Entry) -> JointVariable:
 
 def _build_scene_variable(entry: Entry) -> SceneVariable:
     low, high = entry.range('range')
-    variable = SceneVariable(
-        entry.text('name'), entry.text('unit'), low, high, entry.flag('wraps')
-    )
+    variable = SceneVariable(entry.text('name'), entry.text('unit'), low, high, entry.flag('wraps'))
     entry.finish()
     return variable
 
@@ -316,7 +314,7 @@ def _build_actuation(entry: Entry) -> Actuation:
 
 
 def _build_moves(entry: Entry) -> dict[str, float]:
-    return {name: entry.number(name) for name in entry.keys()}
+    return {name: entry.number(name) for name in entry.names()}
 
 
 def _check(task: Task, source: str) -> None:
@@ -373,7 +371,7 @@ def _check_joints(task: Task, refuse: Callable[[str], NoReturn]) -> None:
                 f'{len(bodies[actuation.body].position)} coordinates'
             )
     moved = [name for actuation in task.actuated for name in actuation.joints]
-    for name in set(moved) ^ set(units):
+    for name in sorted(set(moved) ^ set(units)):
         refuse(f"`actuated` and the joints differ in '{name}'; each joint must move one body")
 
 

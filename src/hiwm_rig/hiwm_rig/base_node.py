@@ -5,29 +5,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 import sys
 from typing import Any
 
-from rcl_interfaces.msg import (
-    FloatingPointRange,
-    IntegerRange,
-    ParameterDescriptor,
-    SetParametersResult,
-)
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 import rclpy
 from rclpy.client import Client
+from rclpy.exceptions import InvalidHandle, InvalidParameterTypeException, NotInitializedException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.service import Service as ServiceServer
 from rclpy.subscription import Subscription
-from rclpy.utilities import remove_ros_args
 
 from hiwm_core.contract import IMAGE, Quality, Service, Topic
 from hiwm_core.error import ConfigurationError, ErrorCode, HiwmError
 from hiwm_core.parameter import Parameter
+
+# What rclpy raises where the context was shut down under a call in progress.
+SHUTDOWN_ERRORS = (InvalidHandle, rclpy_implementation.RCLError, NotInitializedException)
 
 
 def profile_of(quality: Quality) -> QoSProfile:
@@ -108,60 +108,71 @@ def fill_failure(response: Any, error: HiwmError) -> None:
 
 
 def declare(node: Node, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
-    """Declare a node's parameters with descriptors, all read-only after the start; returns the values.
+    """Declare a node's parameters, all read-only after the start; returns their values.
 
     Raises:
         ConfigurationError: A value has the wrong type or lies outside its range.
     """
     values: dict[str, Any] = {}
     for name, parameter in parameters.items():
-        descriptor = ParameterDescriptor(description=parameter.description, read_only=True)
-        if parameter.choices:
-            descriptor.additional_constraints = f'one of: {", ".join(parameter.choices)}'
-        if parameter.low is not None and parameter.high is not None:
-            if isinstance(parameter.default, float):
-                descriptor.floating_point_range = [
-                    FloatingPointRange(
-                        from_value=float(parameter.low), to_value=float(parameter.high)
-                    )
-                ]
-            else:
-                descriptor.integer_range = [
-                    IntegerRange(from_value=int(parameter.low), to_value=int(parameter.high))
-                ]
+        descriptor = _descriptor(parameter)
         try:
-            values[name] = node.declare_parameter(name, parameter.default, descriptor).value
-        except rclpy.exceptions.InvalidParameterTypeException as error:
+            # The range follows in a second step, so that the sentence about it is ours.
+            declared = node.declare_parameter(
+                name, parameter.default, ParameterDescriptor(description=parameter.description)
+            )
+        except InvalidParameterTypeException as error:
             raise ConfigurationError(
-                f"parameter '{name}' of {node.get_name()} must be a "
-                f'{type(parameter.default).__name__}: {error}'
+                f"parameter '{name}' of {node.get_name()} must be {_kind(parameter.default)}: "
+                f'{error}'
             ) from error
-        except rclpy.exceptions.InvalidParameterValueException as error:
-            given = node.get_parameter_or(name)
-            raise ConfigurationError(
-                f"parameter '{name}' of {node.get_name()} is outside "
-                f'{parameter.low} to {parameter.high}: {given.value if given else error}'
-            ) from error
-        parameter.check(name, values[name])
-
-    def check_later(changes: list[Any]) -> SetParametersResult:
-        for change in changes:
-            if change.name in parameters:
-                return SetParametersResult(
-                    successful=False,
-                    reason=f"'{change.name}' is read when {node.get_name()} starts",
-                )
-        return SetParametersResult(successful=True)
-
-    node.add_on_set_parameters_callback(check_later)
+        parameter.check(name, declared.value)
+        descriptor.type = declared.type_.value
+        node.set_descriptor(name, descriptor)
+        values[name] = declared.value
     return values
+
+
+def _descriptor(parameter: Parameter) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(description=parameter.description, read_only=True)
+    if parameter.choices:
+        descriptor.additional_constraints = f'one of: {", ".join(parameter.choices)}'
+    if parameter.low is None and parameter.high is None:
+        return descriptor
+    low, high = parameter.low, parameter.high
+    if isinstance(parameter.default, float):
+        descriptor.floating_point_range = [
+            FloatingPointRange(
+                from_value=-sys.float_info.max if low is None else float(low),
+                to_value=sys.float_info.max if high is None else float(high),
+            )
+        ]
+    else:
+        descriptor.integer_range = [
+            IntegerRange(
+                from_value=-(2**63) if low is None else int(low),
+                to_value=2**63 - 1 if high is None else int(high),
+            )
+        ]
+    return descriptor
+
+
+def _kind(default: Any) -> str:
+    kinds = {
+        bool: 'true or false',
+        int: 'a whole number',
+        float: 'a number with a decimal point',
+        str: 'text',
+    }
+    return kinds.get(type(default), f'a {type(default).__name__}')
 
 
 class DeviceNode(LifecycleNode):
     """A lifecycle node that holds a device or weights, and by default starts by itself.
 
     Subclasses give `configure()`, `activate()`, `deactivate()` and `cleanup()`; a HiwmError raised
-    there fails the transition with its sentence in the log. With `autostart` a failure ends the process.
+    there fails the transition with its sentence in the log. With `autostart` a failure ends the
+    process.
     """
 
     def __init__(self, name: str) -> None:
@@ -197,9 +208,13 @@ class DeviceNode(LifecycleNode):
             act()
         except HiwmError as error:
             self.failure = error.message
-            self.get_logger().error(error.message)
-            return TransitionCallbackReturn.FAILURE
-        return TransitionCallbackReturn.SUCCESS
+        except Exception as error:
+            # rclpy would swallow it without a word.
+            self.failure = f'{self.get_name()} could not {act.__name__}: {error!r}'
+        else:
+            return TransitionCallbackReturn.SUCCESS
+        self.get_logger().error(self.failure)
+        return TransitionCallbackReturn.FAILURE
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = self._transition(self.configure)
@@ -218,17 +233,30 @@ class DeviceNode(LifecycleNode):
         super().on_cleanup(state)
         return self._transition(self.cleanup)
 
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        super().on_shutdown(state)
+        result = TransitionCallbackReturn.SUCCESS
+        if state.label == 'active':
+            result = self._transition(self.deactivate)
+        if state.label in {'active', 'inactive'}:
+            result = self._transition(self.cleanup)
+        return result
+
 
 def run_node(make: Callable[[], Node]) -> int:
     """Initialise, make the node, start it if it starts by itself, spin until told to stop.
 
     Returns:
-        0 after a shutdown or an interrupt; 1 after a HiwmError, whose sentence goes to stderr. A node
-        that sets `exit_code` (after a fault that it reported itself) decides otherwise.
+        0 after a shutdown or an interrupt; 1 after a HiwmError, whose sentence goes to stderr. A
+        node that sets `exit_code` (after a fault that it reported itself) decides otherwise.
     """
-    node: Node | None = None
     try:
         rclpy.init()
+    except RuntimeError as error:
+        reason = str(error).split(', at /', maxsplit=1)[0]
+        return _refuse(f'the ROS arguments cannot be used: {reason}')
+    node: Node | None = None
+    try:
         node = make()
         if isinstance(node, DeviceNode):
             node.start()
@@ -238,11 +266,20 @@ def run_node(make: Callable[[], Node]) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except HiwmError as error:
-        program = remove_ros_args(sys.argv)[0].rsplit('/', maxsplit=1)[-1]
-        print(f'{program}: {error.message}', file=sys.stderr)
-        return 1
+        # An interrupt while the node starts makes the start fail; that is no fault.
+        if rclpy.ok():
+            return _refuse(error.message)
+    except SHUTDOWN_ERRORS:
+        if rclpy.ok():
+            raise
     finally:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
     return int(getattr(node, 'exit_code', 0))
+
+
+def _refuse(sentence: str) -> int:
+    program = Path(sys.argv[0]).name
+    print(f'{program}: {sentence}', file=sys.stderr)
+    return 1

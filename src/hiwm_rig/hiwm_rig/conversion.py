@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages from arrays and arrays from messages, with explicit types and without needless copies."""
+"""Messages from arrays and arrays from messages, with explicit types and no needless copies."""
 
 from __future__ import annotations
 
@@ -45,14 +45,18 @@ def image_message(frame: NDArray[np.uint8], stamp: Time) -> Image:
 
 
 def frame_of(message: Image) -> NDArray[np.uint8]:
-    """The pixels of an 8-bit colour image as uint8 (H, W, 3) RGB; a view where the rows are dense.
+    """The pixels of an 8-bit colour image as uint8 (H, W, 3) RGB, C-contiguous.
+
+    A view of the message where that is rgb8 with dense rows, else a copy.
 
     Raises:
-        HiwmError: Another encoding, or fewer bytes than the message's size asks for.
+        HiwmError: Another encoding, no pixels, or fewer bytes than the message's size asks for.
     """
     if message.encoding not in {'rgb8', 'bgr8'}:
         raise HiwmError(f"an image has the encoding '{message.encoding}'; rgb8 or bgr8 is needed")
     height, width, step = int(message.height), int(message.width), int(message.step)
+    if height < 1 or width < 1:
+        raise HiwmError(f'an image of {width}x{height} has no pixels')
     if step < width * 3 or len(message.data) < height * step:
         raise HiwmError(
             f'an image of {width}x{height} has {len(message.data)} bytes in rows of {step}; '
@@ -60,7 +64,7 @@ def frame_of(message: Image) -> NDArray[np.uint8]:
         )
     rows = np.frombuffer(message.data, np.uint8, count=height * step).reshape(height, step)
     pixels = rows[:, : width * 3].reshape(height, width, 3)
-    return pixels if message.encoding == 'rgb8' else pixels[:, :, ::-1]
+    return np.ascontiguousarray(pixels if message.encoding == 'rgb8' else pixels[:, :, ::-1])
 
 
 def camera_info_message(camera: Camera, stamp: Time) -> CameraInfo:

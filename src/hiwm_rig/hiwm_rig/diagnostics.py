@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from hiwm_core.contract import DIAGNOSTICS
 import numpy as np
 
+from hiwm_core.contract import DIAGNOSTICS
 from hiwm_rig.base_node import publisher
 
 WINDOW = 600
@@ -28,11 +28,19 @@ class Percentiles:
         """Take one in."""
         self._values.append(seconds)
 
+    @contextmanager
+    def timing(self) -> Iterator[None]:
+        """Take the duration of a block in, unless it raises."""
+        began = time.monotonic()
+        yield
+        self.add(time.monotonic() - began)
+
     def entries(self, name: str) -> list[KeyValue]:
         """p50 and p95 in milliseconds; nothing before the first value."""
         if not self._values:
             return []
-        middle, high = np.percentile(np.array(self._values), (50, 95)) * 1e3
+        # A tuple is one uninterrupted copy; the worker may add a value at any moment.
+        middle, high = np.percentile(tuple(self._values), (50, 95)) * 1e3
         return [
             KeyValue(key=f'{name} p50 (ms)', value=f'{middle:.2f}'),
             KeyValue(key=f'{name} p95 (ms)', value=f'{high:.2f}'),
@@ -55,14 +63,11 @@ class Diagnostics:
         self._frame_period = Percentiles()
         self._latency = Percentiles()
         self._last_frame: float | None = None
-        node.create_timer(1.0, self._publish)
+        self._timer = node.create_timer(1.0, self._publish)
 
-    @contextmanager
-    def computing(self) -> Iterator[None]:
+    def computing(self) -> AbstractContextManager[None]:
         """Time one step of the backend."""
-        began = time.monotonic()
-        yield
-        self._step.add(time.monotonic() - began)
+        return self._step.timing()
 
     def frame(self) -> None:
         """A frame was published now."""
@@ -74,6 +79,11 @@ class Diagnostics:
     def action(self, stamp_ns: int) -> None:
         """An action with this stamp arrived now."""
         self._latency.add(max(0, self._node.get_clock().now().nanoseconds - stamp_ns) / 1e9)
+
+    def destroy(self) -> None:
+        """Take the diagnostics off the graph."""
+        self._node.destroy_timer(self._timer)
+        self._node.destroy_publisher(self._publisher)
 
     def _publish(self) -> None:
         silent = self._last_frame is None or (

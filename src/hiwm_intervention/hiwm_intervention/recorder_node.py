@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recorder on the graph: every topic of the contract, undecoded, into one bag a session.
+
+Subscriptions are raw: the bytes that the middleware delivered are the bytes in the bag. They are
+reliable and deep, and latched where the publisher is, so that nothing is lost. An interrupt does
+not end the recording at once: what the other nodes still say while they stop is recorded until the
+graph is quiet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+import re
+import signal
+import sys
+import time
+from typing import Any
+
+from hiwm_msgs.msg import RecorderState
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.signals import uninstall_signal_handlers
+
+from hiwm_core import contract
+from hiwm_core.error import ConfigurationError
+from hiwm_core.parameter import Parameter
+from hiwm_core.task import load_task
+from hiwm_intervention.recorder import MEGABYTE, Recorder, describe_session
+from hiwm_rig.base_node import declare, interface, profile_of, publisher, run_node
+
+STATE_PERIOD = 1.0  # s
+WATCH_PERIOD = 0.05  # s, how soon a fault or an interrupt is noticed
+SUBSCRIPTION_DEPTH = 1000
+QUIET = 0.3  # s without a message after an interrupt: the graph has stopped
+LONGEST_FAREWELL = 2.0  # s; a launch kills what has not stopped after 5
+LAST_WORD = 0.5  # s
+
+PARAMETERS = {
+    'task': Parameter('pusht', 'which task, by name'),
+    'session': Parameter('session', "the session's name; its bag is <record_dir>/<session>/bag"),
+    'record_dir': Parameter('sessions', 'folder of all sessions'),
+    'world_model': Parameter('', 'folder or file of the world model; its hash goes into the bag'),
+    'policy': Parameter('', 'folder or file of the policy; its hash goes into the bag'),
+    'operator_id': Parameter('', 'who operates, for the record'),
+    'min_free_mb': Parameter(
+        200, 'free disk space below which no session begins and a running one stops, in MB', low=1
+    ),
+}
+
+
+class RecorderNode(Node):
+    """One session's bag, from the start of the node to its end."""
+
+    def __init__(self) -> None:
+        super().__init__('recorder')
+        self.exit_code = 0
+        values = declare(self, PARAMETERS)
+        task = load_task(values['task'])
+        self._session = values['session']
+        if not re.fullmatch(r'[\w.:+-]+', self._session) or set(self._session) == {'.'}:
+            raise ConfigurationError(
+                f"a session's name is made of letters, digits and . : + - _, not '{self._session}'"
+            )
+        custom_data = describe_session(
+            session=self._session,
+            task=task.name,
+            operator_id=values['operator_id'],
+            models={
+                role: Path(values[role]).resolve() if values[role] else None
+                for role in ('world_model', 'policy')
+            },
+        )
+        folder = Path(values['record_dir']).expanduser().resolve() / self._session / 'bag'
+        self._recorder = Recorder(
+            folder,
+            contract.RECORDED_TOPICS,
+            custom_data,
+            min_free_bytes=values['min_free_mb'] * MEGABYTE,
+        )
+        self._state = publisher(self, contract.RECORDER_STATE)
+        self._heard_at = time.monotonic()
+        self._interrupted_at = 0.0
+        for topic in contract.RECORDED_TOPICS:
+            quality = contract.Quality(depth=SUBSCRIPTION_DEPTH, latched=topic.quality.latched)
+            self.create_subscription(
+                interface(topic.type),
+                topic.name,
+                self._taker(topic.name),  # type: ignore[arg-type]  # bytes, as it is raw
+                profile_of(quality),
+                raw=True,
+            )
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(STATE_PERIOD, self._tell, clock=steady)
+        self.create_timer(WATCH_PERIOD, self._watch, clock=steady)
+        # rclpy's own handlers would end the executor at once, and with it the recording.
+        uninstall_signal_handlers()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+        self._tell()
+        self.get_logger().info(f'recording to {folder}')
+
+    def _taker(self, topic: str) -> Callable[[bytes, Any], None]:
+        def take(data: bytes, info: Any) -> None:
+            self._heard_at = time.monotonic()
+            self._recorder.take(topic, data, info['received_timestamp'] or time.time_ns())
+
+        return take
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        self._interrupted_at = self._interrupted_at or time.monotonic()
+
+    def _watch(self) -> None:
+        """Every now and then: has the recording failed, or is it to end?"""
+        if self._recorder.fault:
+            self.get_logger().error(self._recorder.fault)
+            self.exit_code = 1
+            self._end()
+        elif self._interrupted_at:
+            now = time.monotonic()
+            if (
+                now - max(self._heard_at, self._interrupted_at) > QUIET
+                or now - self._interrupted_at > LONGEST_FAREWELL
+            ):
+                self._end()
+
+    def _end(self) -> None:
+        fault = self._recorder.close()
+        if fault and not self.exit_code:
+            self.get_logger().error(fault)
+            self.exit_code = 1
+        self._tell()
+        # Nothing is left to do but to let the last word be heard.
+        self._state.wait_for_all_acked(Duration(seconds=LAST_WORD))
+        rclpy.try_shutdown()
+
+    def _tell(self) -> None:
+        recorder = self._recorder
+        state = RecorderState()
+        state.header.stamp = self.get_clock().now().to_msg()
+        state.recording = not (recorder.fault or recorder.closed)
+        state.session = self._session
+        state.uri = str(recorder.folder)
+        state.messages = recorder.messages
+        state.written_bytes = recorder.written_bytes
+        state.free_bytes = recorder.free_bytes
+        state.message = recorder.fault
+        self._state.publish(state)
+
+    def destroy_node(self) -> None:
+        """Close the bag, however the node ends."""
+        if self._recorder.close():
+            self.exit_code = 1
+        super().destroy_node()
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(run_node(RecorderNode))

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may drive: the phases of a takeover, the events between them, and the operator's token.
+
+    AUTONOMOUS -pause-> PAUSED -take_over-> HANDOVER -aligned-> CORRECTING -release-> PAUSED
+    PAUSED -resume-> AUTONOMOUS, and a lock from anywhere -> LOCKED -reset-> PAUSED
+
+The table below is the whole of it. A pair that it does not name is illegal: a person's request is
+refused with a sentence, what the multiplexer itself observes is ignored. The token belongs to one
+operator from the takeover until the phase is neither HANDOVER nor CORRECTING.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from hiwm_core.error import ErrorCode, HiwmError
+
+
+class Phase(IntEnum):
+    """The constants PHASE_* of `hiwm_msgs/msg/MuxState`."""
+
+    AUTONOMOUS = 1
+    PAUSED = 2
+    HANDOVER = 3
+    CORRECTING = 4
+    LOCKED = 5
+
+
+class Event(IntEnum):
+    """What a person asks for (EVENT_* of `hiwm_msgs/srv/Takeover`), and what is observed."""
+
+    PAUSE = 1
+    RESUME = 2
+    TAKE_OVER = 3
+    RELEASE = 4
+    LOCK = 5
+    RESET = 6
+    ALIGNED = 101  # the operator's proposal is within reach: nothing jumps any more
+    OPERATOR_LOST = 102  # the dead-man was let go, or its samples stay away
+    DISCONTINUITY = 103  # the rig was reset, rolled back or branched
+    RIG_STOPPED = 104  # the rig was paused by somebody else, or stopped by a fault
+
+
+REQUESTS = frozenset(event for event in Event if event <= Event.RESET)
+DRIVEN = frozenset({Phase.AUTONOMOUS, Phase.HANDOVER, Phase.CORRECTING})
+HELD_BY_OPERATOR = frozenset({Phase.HANDOVER, Phase.CORRECTING})
+
+TABLE: dict[tuple[Phase, Event], Phase] = {
+    (Phase.AUTONOMOUS, Event.PAUSE): Phase.PAUSED,
+    (Phase.AUTONOMOUS, Event.TAKE_OVER): Phase.HANDOVER,
+    (Phase.AUTONOMOUS, Event.LOCK): Phase.LOCKED,
+    (Phase.AUTONOMOUS, Event.DISCONTINUITY): Phase.PAUSED,
+    (Phase.AUTONOMOUS, Event.RIG_STOPPED): Phase.PAUSED,
+    (Phase.PAUSED, Event.RESUME): Phase.AUTONOMOUS,
+    (Phase.PAUSED, Event.TAKE_OVER): Phase.HANDOVER,
+    (Phase.PAUSED, Event.LOCK): Phase.LOCKED,
+    (Phase.PAUSED, Event.DISCONTINUITY): Phase.PAUSED,
+    (Phase.HANDOVER, Event.PAUSE): Phase.PAUSED,
+    (Phase.HANDOVER, Event.ALIGNED): Phase.CORRECTING,
+    (Phase.HANDOVER, Event.LOCK): Phase.LOCKED,
+    (Phase.HANDOVER, Event.OPERATOR_LOST): Phase.PAUSED,
+    (Phase.HANDOVER, Event.DISCONTINUITY): Phase.PAUSED,
+    (Phase.HANDOVER, Event.RIG_STOPPED): Phase.PAUSED,
+    (Phase.CORRECTING, Event.PAUSE): Phase.PAUSED,
+    (Phase.CORRECTING, Event.RELEASE): Phase.PAUSED,
+    (Phase.CORRECTING, Event.LOCK): Phase.LOCKED,
+    (Phase.CORRECTING, Event.OPERATOR_LOST): Phase.PAUSED,
+    (Phase.CORRECTING, Event.DISCONTINUITY): Phase.PAUSED,
+    (Phase.CORRECTING, Event.RIG_STOPPED): Phase.PAUSED,
+    (Phase.LOCKED, Event.LOCK): Phase.LOCKED,
+    (Phase.LOCKED, Event.RESET): Phase.PAUSED,
+}
+
+
+class Takeover:
+    """The phase, and who holds the operator's token. It begins PAUSED."""
+
+    def __init__(self) -> None:
+        self.phase = Phase.PAUSED
+        self.operator_id = ''
+
+    def request(self, event: Event, operator_id: str) -> Phase:
+        """What a person asks for.
+
+        Args:
+            event: One of `REQUESTS`.
+            operator_id: Who asks; a takeover needs one.
+
+        Returns:
+            The phase afterwards.
+
+        Raises:
+            HiwmError: ILLEGAL_EVENT, TOKEN_HELD or INVALID_ARGUMENT; nothing has changed.
+        """
+        if event is Event.TAKE_OVER and not operator_id:
+            raise HiwmError('a takeover needs an operator_id, so that the token has an owner')
+        if event in {Event.TAKE_OVER, Event.RELEASE} and self.operator_id not in {'', operator_id}:
+            raise HiwmError(
+                f"operator '{self.operator_id}' holds the token; ask them to release it first",
+                ErrorCode.TOKEN_HELD,
+            )
+        if (self.phase, event) not in TABLE:
+            legal = ', '.join(
+                one.name.lower() for one in sorted(REQUESTS) if (self.phase, one) in TABLE
+            )
+            raise HiwmError(
+                f"the event '{event.name.lower()}' is not possible in the phase {self.phase.name}; "
+                f'there you can: {legal}',
+                ErrorCode.ILLEGAL_EVENT,
+            )
+        if event is Event.TAKE_OVER:
+            self.operator_id = operator_id
+        return self._go(event)
+
+    def observe(self, event: Event) -> bool:
+        """What the multiplexer noticed; returns whether the table knows it in this phase."""
+        if (self.phase, event) not in TABLE:
+            return False
+        self._go(event)
+        return True
+
+    def _go(self, event: Event) -> Phase:
+        self.phase = TABLE[self.phase, event]
+        if self.phase not in HELD_BY_OPERATOR:
+            self.operator_id = ''
+        return self.phase

@@ -1,0 +1,30 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PACKAGE = 'hiwm_intervention'
+
+setup(
+    name=PACKAGE,
+    version='0.1.0',
+    packages=find_packages(exclude=['test']),
+    package_data={PACKAGE: ['web/*']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
+        (f'share/{PACKAGE}', ['package.xml']),
+        (f'share/{PACKAGE}/config', sorted(str(file) for file in Path('config').glob('*.yaml'))),
+    ],
+    install_requires=['setuptools'],
+    zip_safe=False,
+    maintainer='Hi-WM maintainers',
+    maintainer_email='maintainers@hiwm.example.com',
+    description='Who drives and what is recorded: action multiplexer, operator console, recorder.',
+    license='Apache-2.0',
+    entry_points={
+        'console_scripts': [
+            f'action_mux = {PACKAGE}.action_mux_node:main',
+            f'console = {PACKAGE}.console_node:main',
+            f'recorder = {PACKAGE}.recorder_node:main',
+        ]
+    },
+)

@@ -1,0 +1,710 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The multiplexer, case by case, on a clock that the test holds in its hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+import pytest
+
+from hiwm_core.action import Action, Source
+from hiwm_core.error import ErrorCode, HiwmError
+from hiwm_core.rig import Mode, Pace
+from hiwm_core.task import Task, load_task
+from hiwm_intervention.action_mux import Multiplexer
+from hiwm_intervention.rig_mode import Command, RigView
+from hiwm_intervention.sources import MuxSettings, SourceSettings, read_settings
+from hiwm_intervention.takeover import Event, Phase
+
+SETTINGS = read_settings(Path(__file__).parents[1] / 'config' / 'action_mux.yaml')
+POLICY_TIMEOUT = SETTINGS.sources['policy'].timeout
+OPERATOR_TIMEOUT = SETTINGS.sources['operator'].timeout
+MIDDLE = np.array([0.25, 0.25])
+
+
+class Session:
+    """A multiplexer, its clock, and a rig that shows and obeys."""
+
+    def __init__(
+        self,
+        pace: Pace = Pace.REALTIME,
+        *,
+        autonomous_at_start: bool = False,
+        wait_for_recorder: bool = False,
+        settings: MuxSettings = SETTINGS,
+        can_pause: bool = True,
+    ) -> None:
+        self.now = 1000.0
+        self.task: Task = load_task('pusht')
+        self.mux = Multiplexer(
+            self.task,
+            settings,
+            clock=lambda: self.now,
+            autonomous_at_start=autonomous_at_start,
+            wait_for_recorder=wait_for_recorder,
+        )
+        self.joints = MIDDLE.copy()
+        self.sent: list[Action] = []
+        self.rig = RigView(
+            epoch=1,
+            step=0,
+            mode=Mode.PAUSED,
+            pace=pace,
+            period=self.task.period,
+            can_pause=can_pause,
+        )
+
+    @property
+    def phase(self) -> Phase:
+        return self.mux.takeover.phase
+
+    def poll(self) -> Action | None:
+        sent = self.mux.poll()
+        if sent is not None:
+            self.sent.append(sent)
+        return sent
+
+    def show(self, **changes: object) -> Action | None:
+        """The rig shows a state; returns what the multiplexer sends then."""
+        self.rig = replace(self.rig, **changes)  # type: ignore[arg-type]
+        self.mux.measure(self.joints)
+        self.mux.observe(self.rig)
+        return self.poll()
+
+    def next_step(self) -> Action | None:
+        return self.show(step=self.rig.step + 1)
+
+    def obey(self) -> None:
+        """The rig does what it is asked, and shows it."""
+        command = self.mux.next_command()
+        while command is not None:
+            self.show(mode={Command.PAUSE: Mode.PAUSED, Command.RESUME: Mode.RUNNING}[command])
+            command = self.mux.next_command()
+
+    def propose(
+        self,
+        name: str,
+        values: NDArray[np.float64] = MIDDLE,
+        *,
+        epoch: int | None = None,
+        step: int | None = None,
+        deadman: bool = True,
+        names: tuple[str, ...] | None = None,
+    ) -> Action | None:
+        proposal = Action(
+            np.empty(0),
+            Source.NONE,
+            epoch=self.rig.epoch if epoch is None else epoch,
+            step=self.rig.step if step is None else step,
+            device=name,
+            deadman=deadman,
+        )
+        self.mux.propose(name, names or self.task.action_names, list(values), proposal)
+        return self.poll()
+
+    def wait(self, seconds: float) -> Action | None:
+        self.now += seconds
+        return self.poll()
+
+    def drive(self, event: Event, operator_id: str = 'ada') -> None:
+        """A request that makes the rig run."""
+        self.show()
+        self.mux.request(event, operator_id)
+        self.obey()
+        assert self.rig.mode is Mode.RUNNING
+
+
+def policy_driven(pace: Pace = Pace.REALTIME) -> Session:
+    session = Session(pace)
+    session.drive(Event.RESUME)
+    assert session.phase is Phase.AUTONOMOUS
+    return session
+
+
+def operator_driven(pace: Pace = Pace.REALTIME) -> Session:
+    session = Session(pace)
+    session.drive(Event.TAKE_OVER)
+    sent = session.propose('operator')
+    assert sent is not None
+    assert sent.source is Source.OPERATOR
+    assert session.phase is Phase.CORRECTING
+    return session
+
+
+def only(action: Action | None) -> Action:
+    assert action is not None, 'nothing was sent'
+    return action
+
+
+# -- answering a step ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('pace', Pace)
+def test_the_answer_to_this_step_goes_out_at_once_and_once(pace: Pace) -> None:
+    session = policy_driven(pace)
+    assert session.next_step() is None
+    sent = only(session.propose('policy', np.array([0.3, 0.2])))
+    assert (sent.source, sent.epoch, sent.step, sent.device) == (Source.POLICY, 1, 1, 'policy')
+    np.testing.assert_array_equal(sent.values, [0.3, 0.2])
+    assert session.propose('policy', np.array([0.2, 0.2])) is None
+    assert session.wait(0.05) is None
+
+
+@pytest.mark.parametrize('pace', Pace)
+def test_an_answer_that_comes_before_the_state_waits_for_it(pace: Pace) -> None:
+    session = policy_driven(pace)
+    session.propose('policy')
+    assert session.propose('policy', np.array([0.3, 0.3]), step=1) is None
+    sent = only(session.next_step())
+    np.testing.assert_array_equal(sent.values, [0.3, 0.3])
+
+
+def test_sequence_numbers_and_counts_go_on() -> None:
+    session = policy_driven()
+    numbers = []
+    for _ in range(5):
+        session.next_step()
+        numbers.append(only(session.propose('policy')).seq)
+    assert numbers == [0, 1, 2, 3, 4]
+    status = session.mux.status()
+    assert (status.sent_actions, status.held_actions, status.step) == (5, 0, 5)
+
+
+def test_realtime_takes_an_older_proposal_after_60_percent_and_holds_after_the_timeout() -> None:
+    session = policy_driven()
+    session.propose('policy', np.array([0.3, 0.2]))
+    session.now += 0.1
+    session.next_step()
+    assert session.wait(0.059) is None
+    sent = only(session.wait(0.002))
+    assert (sent.source, sent.step) == (Source.POLICY, 1)
+    session.now += POLICY_TIMEOUT
+    session.joints = np.array([0.31, 0.22])
+    session.next_step()
+    assert session.wait(0.059) is None
+    held = only(session.wait(0.002))
+    assert held.source is Source.HOLD
+    np.testing.assert_array_equal(held.values, [0.31, 0.22])
+    status = session.mux.status()
+    assert status.holding
+    assert 'policy' in status.reason
+    session.next_step()
+    session.propose('policy', session.joints)
+    assert not session.mux.status().holding
+    assert session.mux.status().reason == ''
+
+
+def test_lockstep_waits_for_the_answer_until_the_timeout_then_holds_once() -> None:
+    session = policy_driven(Pace.LOCKSTEP)
+    session.propose('policy')
+    session.next_step()
+    assert session.wait(POLICY_TIMEOUT - 0.01) is None
+    assert session.propose('policy', step=0) is None
+    assert only(session.wait(0.02)).source is Source.HOLD
+    assert session.wait(10.0) is None
+    session.next_step()
+    assert only(session.propose('policy')).source is Source.POLICY
+
+
+def test_a_silent_rig_in_realtime_does_not_silence_the_hold() -> None:
+    session = policy_driven()
+    session.next_step()
+    session.propose('policy')
+    assert session.wait(0.49) is None
+    first = only(session.wait(0.02))
+    assert (first.source, first.step) == (Source.HOLD, 1)
+    assert session.wait(0.05) is None
+    assert only(session.wait(0.06)).source is Source.HOLD
+    assert 'shows nothing new' in session.mux.status().reason
+
+
+def test_a_slow_rig_in_lockstep_is_left_alone() -> None:
+    session = policy_driven(Pace.LOCKSTEP)
+    session.next_step()
+    session.propose('policy')
+    assert session.wait(30.0) is None
+
+
+def test_a_paused_rig_is_sent_nothing() -> None:
+    session = Session()
+    assert session.show() is None
+    assert session.propose('policy') is None
+    assert session.wait(10.0) is None
+
+
+def test_the_policys_answer_does_not_age_while_the_rig_stands() -> None:
+    session = Session(Pace.LOCKSTEP)
+    session.show()
+    session.propose('policy', np.array([0.3, 0.3]))
+    session.now += 100.0
+    session.mux.request(Event.RESUME, '')
+    assert session.mux.next_command() is Command.RESUME
+    sent = only(session.show(mode=Mode.RUNNING))
+    assert sent.source is Source.POLICY
+    np.testing.assert_array_equal(sent.values, [0.3, 0.3])
+
+
+def test_a_step_that_was_answered_as_the_rig_stopped_is_answered_again() -> None:
+    session = policy_driven(Pace.LOCKSTEP)
+    only(session.propose('policy'))
+    session.mux.request(Event.PAUSE, '')
+    session.obey()
+    session.mux.request(Event.RESUME, '')
+    assert session.mux.next_command() is Command.RESUME
+    assert only(session.show(mode=Mode.RUNNING)).source is Source.POLICY
+
+
+# -- what is rejected ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('values', 'names'),
+    [
+        ([math.nan, 0.2], None),
+        ([0.2, math.inf], None),
+        ([0.2, -math.inf], None),
+        ([0.2], None),
+        ([0.2, 0.2, 0.2], None),
+        ([0.2, 0.2], ('x', 'z')),
+        ([0.2, 0.2], ('x', 'x')),
+        ([0.2, 0.2, 0.2], ('x', 'y', 'z')),
+        ([], ()),
+    ],
+)
+@pytest.mark.parametrize('source', ['policy', 'operator'])
+def test_what_is_no_action_is_counted_and_never_sent(
+    values: list[float], names: tuple[str, ...] | None, source: str
+) -> None:
+    session = policy_driven() if source == 'policy' else operator_driven()
+    session.next_step()
+    with pytest.raises(HiwmError, match=source):
+        session.mux.propose(
+            source,
+            names if names is not None else session.task.action_names,
+            values,
+            Action(np.empty(0), Source.NONE, 1, session.rig.step),
+        )
+    assert session.mux.poll() is None
+    assert session.mux.status().rejected_actions == 1
+    assert only(session.wait(0.4)).source in {Source.HOLD, Source.OPERATOR}
+
+
+def test_names_are_matched_not_positions() -> None:
+    session = policy_driven()
+    session.next_step()
+    sent = only(session.propose('policy', np.array([0.2, 0.3]), names=('y', 'x')))
+    np.testing.assert_array_equal(sent.values, [0.3, 0.2])
+
+
+def test_values_outside_the_limits_are_clipped() -> None:
+    session = policy_driven()
+    session.joints = np.array([0.5, 0.01])
+    session.next_step()
+    sent = only(session.propose('policy', np.array([0.6, -0.05])))
+    np.testing.assert_array_equal(sent.values, [0.512, 0.0])
+
+
+# -- epochs ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('driven', [policy_driven, operator_driven])
+def test_a_new_epoch_pauses_and_voids_what_was_proposed(driven: object) -> None:
+    session = driven(Pace.REALTIME)  # type: ignore[operator]
+    session.next_step()
+    assert session.show(epoch=2, step=0, mode=Mode.PAUSED) is None
+    assert session.phase is Phase.PAUSED
+    assert session.mux.status().operator_id == ''
+    assert session.propose('policy', np.array([0.3, 0.3]), epoch=1) is None
+    session.mux.request(Event.RESUME, '')
+    session.obey()
+    # Nothing of the old epoch is left, so that there is nothing but hold.
+    assert only(session.wait(0.07)).source is Source.HOLD
+    session.next_step()
+    assert only(session.propose('policy')).epoch == 2
+
+
+def test_an_answer_to_the_new_epoch_may_come_before_its_state() -> None:
+    session = policy_driven(Pace.LOCKSTEP)
+    session.propose('policy', np.array([0.3, 0.3]), epoch=2, step=0)
+    session.show(epoch=2, step=0, mode=Mode.PAUSED)
+    session.mux.request(Event.RESUME, '')
+    assert session.mux.next_command() is Command.RESUME
+    assert only(session.show(mode=Mode.RUNNING)).epoch == 2
+
+
+def test_a_rollback_under_way_of_a_resume_ends_paused() -> None:
+    session = Session()
+    session.show()
+    session.mux.request(Event.RESUME, '')
+    assert session.mux.next_command() is Command.RESUME
+    session.show(epoch=2, mode=Mode.PAUSED)
+    # The resume may still arrive at the rig: it is paused again.
+    assert session.mux.next_command() is Command.PAUSE
+    assert session.phase is Phase.PAUSED
+
+
+# -- takeover and hand-back ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('pace', Pace)
+def test_a_takeover_acts_within_one_step(pace: Pace) -> None:
+    session = policy_driven(pace)
+    session.next_step()
+    session.propose('policy')
+    session.mux.request(Event.TAKE_OVER, 'ada')
+    assert session.phase is Phase.HANDOVER
+    session.next_step()
+    sent = only(session.propose('operator', np.array([0.26, 0.25])))
+    assert sent.source is Source.OPERATOR
+    assert session.phase is Phase.CORRECTING
+    assert session.mux.status().operator_id == 'ada'
+
+
+def test_what_the_operator_said_before_the_takeover_does_not_count() -> None:
+    session = policy_driven()
+    session.propose('operator', np.array([0.3, 0.3]), step=1)
+    session.mux.request(Event.TAKE_OVER, 'ada')
+    session.next_step()
+    assert only(session.wait(0.07)).source is Source.HOLD
+    assert session.phase is Phase.HANDOVER
+
+
+def test_the_policy_does_not_act_while_a_person_drives() -> None:
+    session = operator_driven()
+    session.next_step()
+    assert session.propose('policy', np.array([0.3, 0.3])) is None
+    assert only(session.propose('operator')).source is Source.OPERATOR
+
+
+def test_an_operator_out_of_reach_is_led_there_by_a_ramp() -> None:
+    session = Session()
+    session.drive(Event.TAKE_OVER)
+    target = np.array([0.5, 0.05])
+    sources = []
+    for _ in range(6):
+        before = session.joints
+        sent = session.propose('operator', target)
+        sent = only(sent)
+        sources.append(sent.source)
+        assert (np.abs(sent.values - before) <= session.task.action_max_step + 1e-12).all()
+        session.joints = sent.values
+        session.next_step()
+    assert sources == [Source.HANDOVER] * 2 + [Source.OPERATOR] * 4
+    np.testing.assert_array_equal(session.joints, target)
+
+
+def test_letting_go_of_the_dead_man_pauses() -> None:
+    session = operator_driven()
+    session.next_step()
+    assert only(session.propose('operator', deadman=False)).source is Source.HOLD
+    assert session.phase is Phase.PAUSED
+    assert 'let go' in session.mux.status().reason
+    assert session.mux.next_command() is Command.PAUSE
+
+
+def test_lost_samples_pause() -> None:
+    session = operator_driven()
+    session.wait(OPERATOR_TIMEOUT + 0.01)
+    assert session.phase is Phase.PAUSED
+    assert 'stay away' in session.mux.status().reason
+    assert session.mux.next_command() is Command.PAUSE
+
+
+def test_samples_that_answer_an_old_step_keep_the_wheel() -> None:
+    session = operator_driven(Pace.LOCKSTEP)
+    session.next_step()
+    for _ in range(3):
+        session.now += OPERATOR_TIMEOUT / 4
+        assert session.propose('operator', step=0) is None
+    session.now += OPERATOR_TIMEOUT / 2
+    assert only(session.propose('operator', step=0)).source is Source.HOLD
+    assert session.phase is Phase.CORRECTING
+
+
+def test_a_dead_man_that_nobody_presses_pauses() -> None:
+    session = Session()
+    session.drive(Event.TAKE_OVER)
+    session.propose('operator', deadman=False)
+    assert session.phase is Phase.HANDOVER
+    session.wait(5.01)
+    assert session.phase is Phase.PAUSED
+    assert 'nobody pressed' in session.mux.status().reason
+
+
+def test_after_a_hand_back_the_policy_answers_a_step_that_it_saw_since() -> None:
+    session = operator_driven(Pace.LOCKSTEP)
+    session.next_step()
+    session.propose('policy', np.array([0.3, 0.3]))
+    session.mux.request(Event.RELEASE, 'ada')
+    session.obey()
+    session.mux.request(Event.RESUME, '')
+    assert session.mux.next_command() is Command.RESUME
+    held = only(session.show(mode=Mode.RUNNING))
+    assert held.source is Source.HOLD
+    assert not session.mux.status().holding
+    session.next_step()
+    assert only(session.propose('policy')).source is Source.POLICY
+
+
+def test_realtime_does_not_fall_back_on_an_answer_from_before_the_hand_back() -> None:
+    session = operator_driven()
+    session.next_step()
+    session.propose('policy', np.array([0.3, 0.3]))
+    session.mux.request(Event.RELEASE, 'ada')
+    session.obey()
+    session.mux.request(Event.RESUME, '')
+    session.obey()
+    session.next_step()
+    assert only(session.wait(0.07)).source is Source.HOLD
+
+
+def test_a_policy_out_of_reach_after_the_hand_back_is_a_ramp() -> None:
+    session = operator_driven()
+    session.mux.request(Event.RELEASE, 'ada')
+    session.obey()
+    session.mux.request(Event.RESUME, '')
+    session.obey()
+    sources = []
+    for _ in range(4):
+        session.next_step()
+        sent = only(session.propose('policy', np.array([0.5, 0.25])))
+        sources.append(sent.source)
+        session.joints = sent.values
+    assert sources == [Source.HANDOVER] * 2 + [Source.POLICY] * 2
+
+
+def test_a_mere_pause_is_no_hand_back() -> None:
+    session = policy_driven(Pace.LOCKSTEP)
+    session.propose('policy')
+    session.next_step()
+    session.mux.request(Event.PAUSE, '')
+    session.propose('policy', np.array([0.3, 0.3]))
+    session.obey()
+    session.mux.request(Event.RESUME, '')
+    assert session.mux.next_command() is Command.RESUME
+    assert only(session.show(mode=Mode.RUNNING)).source is Source.POLICY
+
+
+def test_the_slew_limit_holds_at_1000_random_takeovers() -> None:
+    """No command is further than max_step from the one before; from the arm, after a change."""
+    random = np.random.default_rng(5)
+    session = policy_driven()
+    limit = session.task.action_max_step * (1 + 1e-6)
+    low, high = session.task.action_low, session.task.action_high
+    command, takeovers = session.joints, 0
+    labels: dict[Source, int] = dict.fromkeys(Source, 0)
+    while takeovers < 1000:
+        changed = random.random() < 0.3
+        if changed and session.phase is Phase.AUTONOMOUS:
+            session.mux.request(Event.TAKE_OVER, 'ada')
+            takeovers += 1
+        elif changed:
+            session.mux.request(Event.PAUSE, '')
+            session.obey()
+            session.mux.request(Event.RESUME, '')
+            session.obey()
+        session.now += 0.1
+        session.next_step()
+        session.propose('policy', random.uniform(low, high))
+        session.propose('operator', random.uniform(low, high))
+        session.wait(0.07)
+        assert session.sent
+        for sent in session.sent:
+            near = [command, session.joints] if changed else [command]
+            assert sent.source is Source.HOLD or any(
+                (np.abs(sent.values - start) <= limit).all() for start in near
+            )
+            assert ((sent.values >= low) & (sent.values <= high)).all()
+            labels[sent.source] += 1
+            command = sent.values
+        session.sent.clear()
+        # The arm follows its command, late and not exactly.
+        session.joints += (command - session.joints) * random.uniform(0.3, 1.0)
+    assert labels[Source.HANDOVER] > 100
+    assert labels[Source.OPERATOR] > 100
+    assert labels[Source.POLICY] > 100
+
+
+# -- more than one device --------------------------------------------------------------------------
+
+
+def test_the_pressed_device_of_the_highest_priority_drives() -> None:
+    leader = SourceSettings('leader', '/leader/action', timeout=0.5, priority=110)
+    settings = MuxSettings({**SETTINGS.sources, 'leader': leader}, SETTINGS.locks)
+    session = Session(settings=settings)
+    session.drive(Event.TAKE_OVER)
+    session.propose('operator', np.array([0.26, 0.25]))
+    session.next_step()
+    session.propose('leader', np.array([0.2, 0.25]), deadman=False)
+    assert only(session.propose('operator', np.array([0.26, 0.25]))).device == 'operator'
+    session.next_step()
+    assert only(session.propose('leader', np.array([0.27, 0.25]))).device == 'leader'
+    session.next_step()
+    assert session.propose('operator', np.array([0.26, 0.25])) is None
+    assert only(session.propose('leader', np.array([0.27, 0.25]))).device == 'leader'
+
+
+# -- the rig's mode --------------------------------------------------------------------------------
+
+
+def test_autonomy_at_the_start_waits_for_policy_and_rig() -> None:
+    session = Session(Pace.LOCKSTEP, autonomous_at_start=True)
+    session.propose('policy', np.array([0.3, 0.3]))
+    assert session.phase is Phase.PAUSED
+    session.show(epoch=2)
+    assert session.phase is Phase.PAUSED
+    session.propose('policy', np.array([0.3, 0.3]))
+    assert session.phase is Phase.AUTONOMOUS
+    assert session.mux.next_command() is Command.RESUME
+    assert only(session.show(mode=Mode.RUNNING)).source is Source.POLICY
+
+
+def test_autonomy_at_the_start_waits_for_the_recorder() -> None:
+    session = Session(Pace.LOCKSTEP, autonomous_at_start=True, wait_for_recorder=True)
+    session.show(epoch=2)
+    session.propose('policy', np.array([0.3, 0.3]))
+    session.mux.set_recording(False)
+    session.show(epoch=2)
+    assert session.phase is Phase.PAUSED
+    session.mux.set_recording(True)
+    session.show(epoch=2)
+    assert session.phase is Phase.AUTONOMOUS
+
+
+def test_a_person_who_was_faster_keeps_the_policy_from_starting() -> None:
+    session = Session(autonomous_at_start=True)
+    session.drive(Event.TAKE_OVER)
+    session.mux.request(Event.PAUSE, '')
+    session.obey()
+    session.propose('policy')
+    assert session.phase is Phase.PAUSED
+
+
+@pytest.mark.parametrize('driven', [policy_driven, operator_driven])
+@pytest.mark.parametrize('mode', [Mode.PAUSED, Mode.FAULT])
+def test_a_rig_that_was_stopped_directly_is_followed(driven: object, mode: Mode) -> None:
+    session = driven(Pace.REALTIME)  # type: ignore[operator]
+    session.show(mode=mode, message='it overheated' if mode is Mode.FAULT else '')
+    assert session.phase is Phase.PAUSED
+    expected = 'it overheated' if mode is Mode.FAULT else 'the rig was paused'
+    assert session.mux.status().reason == expected
+    assert session.mux.next_command() is None
+
+
+def test_states_from_before_a_resume_do_not_stop_it() -> None:
+    session = Session()
+    session.show()
+    session.mux.request(Event.RESUME, '')
+    session.show()
+    assert session.mux.next_command() is Command.RESUME
+    session.show()
+    session.show(mode=Mode.RUNNING)
+    assert session.phase is Phase.AUTONOMOUS
+
+
+def test_a_resume_right_after_a_pause_is_asked_when_the_pause_is_settled() -> None:
+    session = policy_driven()
+    session.mux.request(Event.PAUSE, '')
+    assert session.mux.next_command() is Command.PAUSE
+    session.mux.request(Event.RESUME, '')
+    session.show()
+    assert session.mux.next_command() is None
+    session.show(mode=Mode.PAUSED)
+    assert session.phase is Phase.AUTONOMOUS
+    assert session.mux.next_command() is Command.RESUME
+
+
+@pytest.mark.parametrize('pace', Pace)
+def test_a_rig_that_was_resumed_directly_is_held(pace: Pace) -> None:
+    session = Session(pace)
+    session.show()
+    sent = session.show(mode=Mode.RUNNING) or session.wait(session.task.period)
+    assert only(sent).source is Source.HOLD
+    assert session.phase is Phase.PAUSED
+    assert not session.mux.status().holding
+
+
+def test_a_pause_under_way_moves_a_lockstep_rig_no_further() -> None:
+    session = policy_driven(Pace.LOCKSTEP)
+    session.propose('policy')
+    session.next_step()
+    session.mux.request(Event.PAUSE, '')
+    assert session.mux.poll() is None
+    assert session.mux.next_command() is Command.PAUSE
+    assert session.wait(0.5) is None
+    assert only(session.wait(2.0)).source is Source.HOLD
+    assert 'could not pause' in session.mux.status().reason
+
+
+@pytest.mark.parametrize('how', ['refused', 'silent'])
+def test_a_rig_that_does_not_resume_is_reported(how: str) -> None:
+    session = Session()
+    session.show()
+    session.mux.request(Event.RESUME, '')
+    command = session.mux.next_command()
+    assert command is Command.RESUME
+    if how == 'refused':
+        session.mux.command_failed(command, 'the gripper is jammed')
+    else:
+        session.wait(2.01)
+    assert session.phase is Phase.PAUSED
+    reason = session.mux.status().reason
+    assert ('jammed' if how == 'refused' else 'within 2 s') in reason
+
+
+def test_a_rig_that_cannot_pause_is_held_instead() -> None:
+    session = Session(can_pause=False)
+    session.show(mode=Mode.RUNNING)
+    session.mux.request(Event.RESUME, '')
+    assert session.mux.next_command() is None
+    session.next_step()
+    assert only(session.propose('policy')).source is Source.POLICY
+    session.mux.request(Event.PAUSE, '')
+    assert session.mux.next_command() is None
+    assert only(session.next_step()).source is Source.HOLD
+
+
+def test_nobody_drives_without_a_rig() -> None:
+    session = Session()
+    for event in (Event.RESUME, Event.TAKE_OVER):
+        with pytest.raises(HiwmError, match='no rig') as refusal:
+            session.mux.request(event, 'ada')
+        assert refusal.value.code is ErrorCode.NOT_READY
+    assert session.phase is Phase.PAUSED
+
+
+# -- locks -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('driven', [policy_driven, operator_driven])
+@pytest.mark.parametrize('how', ['set', 'silent', 'asked'])
+def test_a_lock_stops_everything_until_a_reset(driven: object, how: str) -> None:
+    session = driven(Pace.REALTIME)  # type: ignore[operator]
+    if how == 'asked':
+        session.mux.request(Event.LOCK, '')
+    else:
+        session.mux.set_lock('e_stop', how == 'set')
+        session.wait(0.0 if how == 'set' else 0.51)
+    assert session.phase is Phase.LOCKED
+    assert session.mux.next_command() is Command.PAUSE
+    assert only(session.next_step()).source is Source.HOLD
+    for event in (Event.RESUME, Event.TAKE_OVER, Event.PAUSE):
+        with pytest.raises(HiwmError):
+            session.mux.request(event, 'ada')
+    if how != 'asked':
+        with pytest.raises(HiwmError, match='e_stop') as refusal:
+            session.mux.request(Event.RESET, '')
+        assert refusal.value.code is ErrorCode.ILLEGAL_EVENT
+        session.mux.set_lock('e_stop', False)
+    assert session.mux.request(Event.RESET, '') is Phase.PAUSED
+
+
+def test_a_discontinuity_does_not_unlock() -> None:
+    session = policy_driven()
+    session.mux.request(Event.LOCK, '')
+    session.show(epoch=2, step=0, mode=Mode.PAUSED)
+    assert session.phase is Phase.LOCKED

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The takeover table: every legal pair leads where it should, every other pair is refused."""
+
+from __future__ import annotations
+
+from itertools import product
+
+from hiwm_msgs.msg import MuxState
+from hiwm_msgs.srv import Takeover as TakeoverService
+import pytest
+
+from hiwm_core.error import ErrorCode, HiwmError
+from hiwm_intervention.takeover import REQUESTS, TABLE, Event, Phase, Takeover
+
+# phase, event, phase afterwards; spelled out once more, so that a slip in the table shows.
+LEGAL = """
+AUTONOMOUS pause PAUSED
+AUTONOMOUS take_over HANDOVER
+AUTONOMOUS lock LOCKED
+AUTONOMOUS discontinuity PAUSED
+AUTONOMOUS rig_stopped PAUSED
+PAUSED resume AUTONOMOUS
+PAUSED take_over HANDOVER
+PAUSED lock LOCKED
+PAUSED discontinuity PAUSED
+HANDOVER aligned CORRECTING
+HANDOVER pause PAUSED
+HANDOVER lock LOCKED
+HANDOVER operator_lost PAUSED
+HANDOVER discontinuity PAUSED
+HANDOVER rig_stopped PAUSED
+CORRECTING release PAUSED
+CORRECTING pause PAUSED
+CORRECTING lock LOCKED
+CORRECTING operator_lost PAUSED
+CORRECTING discontinuity PAUSED
+CORRECTING rig_stopped PAUSED
+LOCKED lock LOCKED
+LOCKED reset PAUSED
+"""
+EXPECTED = {
+    (Phase[before], Event[event.upper()]): Phase[after]
+    for before, event, after in (line.split() for line in LEGAL.strip().splitlines())
+}
+WAYS = {
+    Phase.PAUSED: [],
+    Phase.AUTONOMOUS: [Event.RESUME],
+    Phase.HANDOVER: [Event.TAKE_OVER],
+    Phase.CORRECTING: [Event.TAKE_OVER, Event.ALIGNED],
+    Phase.LOCKED: [Event.LOCK],
+}
+
+
+def takeover_in(phase: Phase, operator: str = 'ada') -> Takeover:
+    """A takeover that has reached a phase."""
+    takeover = Takeover()
+    for event in WAYS[phase]:
+        if event in REQUESTS:
+            takeover.request(event, operator)
+        else:
+            assert takeover.observe(event)
+    assert takeover.phase is phase
+    return takeover
+
+
+@pytest.mark.parametrize(('phase', 'event'), list(product(Phase, Event)))
+def test_every_pair(phase: Phase, event: Event) -> None:
+    takeover = takeover_in(phase)
+    after = EXPECTED.get((phase, event))
+    if after is not None and event in REQUESTS:
+        assert takeover.request(event, 'ada') is after
+    elif after is not None:
+        assert takeover.observe(event)
+    elif event in REQUESTS:
+        with pytest.raises(HiwmError) as refusal:
+            takeover.request(event, 'ada')
+        assert refusal.value.code is ErrorCode.ILLEGAL_EVENT
+        assert phase.name in refusal.value.message
+        assert event.name.lower() in refusal.value.message
+    else:
+        assert not takeover.observe(event)
+    assert takeover.phase is (after or phase)
+
+
+def test_the_table_has_nothing_else() -> None:
+    assert TABLE == EXPECTED
+
+
+def test_the_numbers_are_those_of_the_messages() -> None:
+    for phase in Phase:
+        assert getattr(MuxState, f'PHASE_{phase.name}') == phase
+    for event in REQUESTS:
+        assert getattr(TakeoverService.Request, f'EVENT_{event.name}') == event
+
+
+@pytest.mark.parametrize('phase', [Phase.HANDOVER, Phase.CORRECTING])
+@pytest.mark.parametrize('event', [Event.TAKE_OVER, Event.RELEASE])
+def test_the_token_has_one_owner(phase: Phase, event: Event) -> None:
+    takeover = takeover_in(phase)
+    with pytest.raises(HiwmError) as refusal:
+        takeover.request(event, 'grace')
+    assert refusal.value.code is ErrorCode.TOKEN_HELD
+    assert "'ada'" in refusal.value.message
+    assert (takeover.phase, takeover.operator_id) == (phase, 'ada')
+
+
+@pytest.mark.parametrize('event', [Event.PAUSE, Event.LOCK])
+def test_anybody_may_stop(event: Event) -> None:
+    takeover = takeover_in(Phase.CORRECTING)
+    takeover.request(event, 'grace')
+    assert takeover.operator_id == ''
+
+
+def test_the_token_ends_with_the_correction() -> None:
+    takeover = takeover_in(Phase.CORRECTING)
+    takeover.request(Event.RELEASE, 'ada')
+    takeover.request(Event.TAKE_OVER, 'grace')
+    assert takeover.operator_id == 'grace'
+
+
+def test_a_takeover_needs_a_name() -> None:
+    takeover = Takeover()
+    with pytest.raises(HiwmError) as refusal:
+        takeover.request(Event.TAKE_OVER, '')
+    assert refusal.value.code is ErrorCode.INVALID_ARGUMENT
+    assert takeover.phase is Phase.PAUSED

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of the rig share: a live node around a small backend, and rigs as processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+import sys
+from test.process import Process
+from test.probe import Probe
+
+import pytest
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / 'hiwm_core' / 'test')]
+
+from live_rig import LiveRig, Pliable
+
+from hiwm_core.task import Task, load_task
+
+TEST_FOLDERS = sys.path[:2]
+
+
+@pytest.fixture
+def task() -> Task:
+    """The task that rigs run unless told otherwise."""
+    return load_task('pusht')
+
+
+@pytest.fixture
+def launch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LiveRig]]:
+    """Starts a rig node in this process, with a probe; parameters are given as on a command line."""
+    with ExitStack() as stack:
+        started: list[LiveRig] = []
+
+        def launch(*, autostart: bool = True, **parameters: object) -> LiveRig:
+            if started:
+                stack.pop_all().close()
+            given = {'autostart': autostart, **parameters}
+            arguments = [f'-p{name}:={str(value).lower()}' for name, value in given.items()]
+            spaced = [part for text in arguments for part in ('-p', text[2:])]
+            monkeypatch.setattr(sys, 'argv', ['rig', '--ros-args', *spaced])
+            probe = stack.enter_context(Probe())
+            started.append(stack.enter_context(LiveRig(probe, Pliable(probe.task))))
+            return started[-1]
+
+        yield launch
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Callable[..., Process]:
+    """A rig as a process of its own: what `python` text makes, through `run_node`."""
+
+    def process(make: str, *arguments: str) -> Process:
+        script = tmp_path / 'small_rig'
+        script.write_text(
+            f'import sys\nsys.path[:0] = {TEST_FOLDERS!r}\n'
+            'from hiwm_rig.base_node import *\nfrom hiwm_rig.rig_node import RigNode\n'
+            'from hiwm_core.parameter import Parameter\nfrom point_mass import PointMass\n'
+            f'{make}\nsys.exit(run_node(make))\n'
+        )
+        command = [sys.executable, str(script), '--ros-args', *arguments]
+        return Process(command, tmp_path / 'output')
+
+    return process

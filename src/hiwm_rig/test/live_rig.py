@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A rig node that spins in a thread, around a backend that a test can hold up or spoil."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import threading
+from test.probe import PATIENCE, Probe
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+from point_mass import PointMass
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+from hiwm_core.observation import Observation
+from hiwm_core.task import Task
+from hiwm_rig.rig_node import RigNode
+
+FloatArray = NDArray[np.float64]
+
+
+class Pliable(PointMass):
+    """The point mass, with a gate before every step.
+
+    Attributes:
+        gate: A step waits until this is set.
+        entered: Set whenever a step waits or passes.
+        error: Raised by the next step, once.
+        spoiled: Given by the next step instead of its result, once.
+        overlaps: How often a call began while another was under way.
+    """
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.error: Exception | None = None
+        self.spoiled: Observation | None = None
+        self.overlaps = 0
+        self._calls = 0
+
+    def reset(self, scene: FloatArray, key: int) -> Observation:
+        self._begin()
+        error, self.error = self.error, None
+        self._calls -= 1
+        if error is not None:
+            raise error
+        return super().reset(scene, key)
+
+    def step(self, history: Sequence[Observation], action: FloatArray, key: int) -> Observation:
+        self._begin()
+        self.entered.set()
+        assert self.gate.wait(PATIENCE)
+        self._calls -= 1
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        spoiled, self.spoiled = self.spoiled, None
+        return spoiled or super().step(history, action, key)
+
+    def _begin(self) -> None:
+        self.overlaps += self._calls > 0
+        self._calls += 1
+
+
+class LiveRig:
+    """A rig node in this process and the probe that watches it."""
+
+    def __init__(self, probe: Probe, backend: Pliable) -> None:
+        self.probe = probe
+        self.backend = backend
+
+    def __enter__(self) -> LiveRig:
+        self.node = RigNode('rig', lambda task, values: self.backend)
+        self.node.start()
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.backend.gate.set()
+        self._executor.shutdown()
+        self._thread.join(timeout=5.0)
+        self.node.destroy_node()
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            return
+
+    def run(self, act: object) -> object:
+        """Call something in the node's own thread, as a callback would."""
+        assert callable(act)
+        task = self._executor.create_task(act)
+        done = threading.Event()
+        task.add_done_callback(lambda _: done.set())
+        assert done.wait(PATIENCE)
+        return task.result()
