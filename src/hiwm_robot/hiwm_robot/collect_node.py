@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ros2 run hiwm_robot collect`: episodes of the simulated arm as bags, faster than real time.
+
+Nothing is on the graph: the simulator runs in this process, and the messages that a rig would
+publish go straight into one bag per episode. Stamps begin at one second and advance by the task's
+period, so the same command writes the same data.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+import json
+import os
+from pathlib import Path
+import sys
+from typing import Any, NoReturn
+
+from hiwm_msgs.msg import RigState, TreeEvent
+from rclpy.serialization import serialize_message
+from rclpy.utilities import remove_ros_args
+from rosbags.typesys import Stores, get_typestore
+from tqdm import tqdm
+
+from hiwm_core import contract
+from hiwm_core.action import Action, Source
+from hiwm_core.episodes import read_episodes
+from hiwm_core.error import HiwmError
+from hiwm_core.session_bag import SessionBag
+from hiwm_core.task import Task, load_task
+from hiwm_rig.conversion import (
+    action_message,
+    camera_info_message,
+    image_message,
+    joint_message,
+    time_message,
+)
+from hiwm_robot.collection import (
+    KINDS,
+    Job,
+    Outcome,
+    Settings,
+    drive,
+    episode_folder,
+    finished_outcome,
+    make_driver,
+    prepare,
+    run_jobs,
+    unfinished,
+)
+from hiwm_robot.coverage import draw_coverage
+from hiwm_robot.trajectory import Trajectory
+
+FIRST_STAMP_NS = 1_000_000_000
+BRANCH = 'run'
+EPOCH = 1
+INTERRUPTED = 130
+ENCAPSULATION_BYTES = 4
+
+
+def make_episode(job: Job) -> Outcome:
+    """Run one episode and write its bag. Raises HiwmError if it cannot be written."""
+    task, rig, trajectory = drive(job)
+    steps = len(trajectory.actions)
+    custom_data = {
+        'kind': job.settings.kind,
+        'seed': str(job.seed),
+        'task': task.name,
+        'session': job.folder.name,
+        'success': 'true' if trajectory.success else 'false',
+        'steps': str(steps),
+    }
+    with unfinished(job) as folder, SessionBag(folder, contract.RIG_TOPICS, custom_data) as bag:
+        _write(bag, task, rig, trajectory, job)
+    return Outcome(job.seed, trajectory.success, steps)
+
+
+def _write(bag: SessionBag, task: Task, rig: str, trajectory: Trajectory, job: Job) -> None:
+    """What a rig publishes: the reset, then for each frame image, info, joints, action, state."""
+    period_ns = round(task.period * 1e9)
+
+    def put(topic: contract.Topic, message: Any, now: int) -> None:
+        bag.write(topic.name, serialize_message(message), now)
+
+    for step, observation in enumerate(trajectory.observations):
+        now = FIRST_STAMP_NS + step * period_ns
+        stamp = time_message(now)
+        if step == 0:
+            event = TreeEvent(kind=TreeEvent.KIND_RESET, epoch=EPOCH, node=1, branch=BRANCH)
+            event.header.stamp = stamp
+            event.seed = job.seed
+            put(contract.RIG_TREE, event, now)
+        put(contract.IMAGE, image_message(observation.frame, stamp), now)
+        put(contract.CAMERA_INFO, camera_info_message(task.camera, stamp), now)
+        joints = joint_message(task.joint_names, observation.joints, stamp)
+        bag.write(contract.JOINT_STATES.name, _trimmed(contract.JOINT_STATES, joints), now)
+        if step > 0:
+            executed = Action(
+                values=trajectory.actions[step - 1],
+                source=Source(trajectory.source),
+                epoch=EPOCH,
+                step=step - 1,
+                device=trajectory.device,
+                seq=step - 1,
+            )
+            put(contract.RIG_EXECUTED, action_message(task, executed, stamp), now)
+        state = RigState(
+            session=job.folder.name,
+            task=task.name,
+            rig=rig,
+            epoch=EPOCH,
+            node=step + 1,
+            parent=step,
+            branch=BRANCH,
+            step=step,
+            mode=RigState.MODE_RUNNING,
+            pace=RigState.PACE_LOCKSTEP,
+            period=task.period,
+            progress=float(observation.progress),
+            success=float(observation.success),
+            fidelity=float(observation.fidelity),
+            scene_names=list(task.scene_names),
+            scene_values=[float(value) for value in observation.scene],
+            executed_actions=step,
+        )
+        state.header.stamp = stamp
+        put(contract.RIG_STATE, state, now)
+
+
+def _trimmed(topic: contract.Topic, message: Any) -> bytes:
+    """A message of a standard type in CDR, without the bytes after its end.
+
+    serialize_message reserves room to align the elements of sequences, and leaves what an empty
+    last sequence does not need, uninitialised: strict readers refuse it, and no two files would be
+    equal.
+    """
+    data = serialize_message(message)
+    definition = _STORE.get_msgdef(topic.type)
+    _, end = definition.deserialize_cdr_le(
+        memoryview(data)[ENCAPSULATION_BYTES:], 0, definition.cls, _STORE
+    )
+    return bytes(data[: ENCAPSULATION_BYTES + end])
+
+
+_STORE = get_typestore(Stores.ROS2_JAZZY)
+
+
+# -- the command ---------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses with one sentence instead of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f'{self.prog}: {message}; see --help\n')
+
+
+def _whole(lowest: int) -> Any:
+    """An argument type: a whole number that is at least `lowest`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = lowest - 1
+        if value < lowest:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number of at least {lowest}, not '{text}'"
+            )
+        return value
+
+    return parse
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog='collect',
+        description='Collect episodes of the simulated arm, one bag each. Run the same command '
+        'again to go on with an interrupted collection.',
+    )
+    parser.add_argument(
+        '--task', default='pusht', help='which task, by name (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--kind',
+        choices=KINDS,
+        required=True,
+        help='demo: the scripted expert; play: driving without a goal; edge: the workspace and its '
+        'edges; policy: --policy, or without it an expert made bad on purpose',
+    )
+    parser.add_argument('--episodes', type=_whole(1), required=True, metavar='N')
+    parser.add_argument(
+        '--seed', type=_whole(0), default=0, metavar='S', help='of the first episode (default: 0)'
+    )
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='made if missing')
+    parser.add_argument(
+        '--steps', type=_whole(1), metavar='N', help="longest episode (default: the task's)"
+    )
+    parser.add_argument(
+        '--workers', type=_whole(1), default=1, metavar='N', help='processes (default: 1)'
+    )
+    parser.add_argument('--policy', type=Path, metavar='DIR', help='weights of the policy to run')
+    parser.add_argument('--json', type=Path, metavar='PATH', help='write the counts there')
+    return parser
+
+
+def _collect(arguments: argparse.Namespace) -> int:
+    task = load_task(arguments.task)
+    if arguments.policy is not None and arguments.kind != 'policy':
+        raise HiwmError(f'--policy drives episodes of the kind policy, not {arguments.kind}')
+    settings = Settings(
+        task=task.name,
+        kind=arguments.kind,
+        steps=arguments.steps or task.episode_steps,
+        policy=str(arguments.policy.resolve()) if arguments.policy else '',
+    )
+    make_driver(settings, arguments.seed)  # refuses what cannot drive before anything is made
+    out: Path = arguments.out
+    prepare(out, settings)
+    outcomes: list[Outcome] = []
+    jobs: list[Job] = []
+    for seed in range(arguments.seed, arguments.seed + arguments.episodes):
+        job = Job(settings, seed, episode_folder(out, settings.kind, seed))
+        found = finished_outcome(job)
+        if found is None:
+            jobs.append(job)
+        else:
+            outcomes.append(found)
+    kept = len(outcomes)
+    interrupted = False
+    with tqdm(total=arguments.episodes, initial=kept, unit='episode', desc=settings.kind) as bar:
+        try:
+            for outcome in run_jobs(jobs, make_episode, arguments.workers):
+                outcomes.append(outcome)
+                bar.set_postfix(success=sum(outcome.success for outcome in outcomes))
+                bar.update()
+        except KeyboardInterrupt:
+            interrupted = True
+    _report(arguments, settings, outcomes, kept)
+    if interrupted:
+        print('collect: interrupted; run the same command again to go on', file=sys.stderr)
+        return INTERRUPTED
+    draw_coverage(task, read_episodes(out, task), out / 'coverage.png')
+    return 0
+
+
+def _report(
+    arguments: argparse.Namespace, settings: Settings, outcomes: list[Outcome], kept: int
+) -> None:
+    counts = Counter(outcome.success for outcome in outcomes)
+    rate = counts[True] / len(outcomes) if outcomes else 0.0
+    print(
+        f'{len(outcomes)} of {arguments.episodes} episodes are in {arguments.out} '
+        f'({kept} were there before): {counts[True]} succeeded, {counts[False]} failed'
+    )
+    if arguments.json is not None:
+        result = {
+            'task': settings.task,
+            'kind': settings.kind,
+            'seed': arguments.seed,
+            'episodes': len(outcomes),
+            'success': counts[True],
+            'failed': counts[False],
+            'success_rate': rate,
+            'steps': sum(outcome.steps for outcome in outcomes),
+            'median_steps': sorted(outcome.steps for outcome in outcomes)[len(outcomes) // 2]
+            if outcomes
+            else 0,
+        }
+        try:
+            temporary = arguments.json.with_name(f'.{arguments.json.name}')
+            temporary.write_text(json.dumps(result, indent=2) + '\n', encoding='utf-8')
+            temporary.replace(arguments.json)
+        except OSError as error:
+            raise HiwmError(f'{arguments.json} cannot be written ({error.strerror})') from error
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The executable `collect`; returns its exit code."""
+    # Several threads of one small network disturb each other and the other workers.
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
+    given = remove_ros_args(sys.argv)[1:] if argv is None else argv
+    try:
+        return _collect(_parser().parse_args(given))
+    except HiwmError as error:
+        print(f'collect: {error.message}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED

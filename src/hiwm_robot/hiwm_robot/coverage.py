@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A picture of what a set of episodes covers: places and angles of the bodies, and commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use('Agg')
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+import numpy as np
+from numpy.typing import NDArray
+
+from hiwm_core.episodes import Episode
+from hiwm_core.task import Task
+
+FloatArray = NDArray[np.float64]
+BINS = 48
+
+
+def draw_coverage(task: Task, episodes: Iterable[Episode], path: Path) -> None:
+    """Write heat maps of every body's position and every hand's commands as a PNG.
+
+    Args:
+        episodes: Read once, one at a time.
+        path: Replaced if it exists.
+    """
+    scenes, actions, count = [], [], 0
+    for episode in episodes:
+        scenes.append(episode.scene)
+        actions.append(episode.actions)
+        count += 1
+    if not count:
+        return
+    scene, action = np.concatenate(scenes), np.concatenate(actions)
+    angles = [body.angle for body in task.bodies if body.angle is not None]
+    panels = len(task.bodies) + len(angles) + len(task.actuated)
+    figure, axes = pyplot.subplots(1, panels, figsize=(3.6 * panels, 3.6), squeeze=False)
+    left = iter(axes[0])
+    for body in task.bodies:
+        columns = [task.scene_index(name) for name in body.position]
+        _heat_map(next(left), scene[:, columns], body.position)
+    for angle in angles:
+        axis = next(left)
+        axis.hist(scene[:, task.scene_index(angle)], BINS, color='#3b528b')
+        axis.set_title(angle, fontsize=10)
+        axis.set_xlabel('rad')
+    for actuation in task.actuated:
+        columns = [task.action_names.index(name) for name in actuation.joints]
+        names = tuple(f'commanded {name}' for name in actuation.joints)
+        _heat_map(next(left), action[:, columns], names)
+    figure.suptitle(f'{task.name}: {count} episodes, {len(action)} steps', fontsize=11)
+    figure.tight_layout()
+    temporary = path.with_name(f'.{path.name}')
+    figure.savefig(temporary, dpi=90, format='png')
+    pyplot.close(figure)
+    temporary.replace(path)
+
+
+def _heat_map(axis: Axes, values: FloatArray, names: tuple[str, ...]) -> None:
+    """Counts over the first two columns, y down as in the image, on a logarithmic scale."""
+    axis.hist2d(values[:, 0], values[:, 1], BINS, norm='log', cmap='viridis')
+    axis.invert_yaxis()
+    axis.set_aspect('equal', adjustable='datalim')
+    axis.set_title(', '.join(names[:2]), fontsize=10)
+    axis.set_xlabel('m')
