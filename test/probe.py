@@ -63,8 +63,10 @@ class Probe:
         trace: TracebackType | None,
     ) -> None:
         self._executor.shutdown()
-        rclpy.try_shutdown()
         self._thread.join(timeout=5.0)
+        # A node that lives on keeps its participant on the graph, in the way of the next test.
+        self.node.destroy_node()
+        rclpy.try_shutdown()
 
     def _spin(self) -> None:
         try:

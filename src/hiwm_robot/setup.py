@@ -19,7 +19,7 @@ setup(
     entry_points={
         'console_scripts': [
             'collect = hiwm_robot.collect_node:main',
-            'sim_arm = hiwm_robot.sim_arm_node:main',
+            'sim_arm = hiwm_robot.programs:sim_arm',
         ],
         'hiwm.backends': ['sim_arm = hiwm_robot.sims:sim_arm'],
     },
