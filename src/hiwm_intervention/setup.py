@@ -22,9 +22,9 @@ setup(
     license='Apache-2.0',
     entry_points={
         'console_scripts': [
-            f'action_mux = {PACKAGE}.action_mux_node:main',
-            f'console = {PACKAGE}.console_node:main',
-            f'recorder = {PACKAGE}.recorder_node:main',
+            f'action_mux = {PACKAGE}.programs:action_mux',
+            f'console = {PACKAGE}.programs:console',
+            f'recorder = {PACKAGE}.programs:recorder',
         ]
     },
 )

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package's nodes as executables; see `hiwm_core.program`."""
+
+from __future__ import annotations
+
+from hiwm_core.program import program
+
+action_mux = program('hiwm_intervention.action_mux_node')
+console = program('hiwm_intervention.console_node')
+recorder = program('hiwm_intervention.recorder_node')

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// The picture: the newest frame, pixel for pixel, and on a canvas above it where the arm is and is sent.
+
+const MARK_PIXELS = 768; // of the longer side of the canvas of marks, whatever the size of the frame
+
+export class Picture {
+  constructor(root) {
+    this.root = root;
+    this.frame = root.querySelector('#frame');
+    this.marks = root.querySelector('#marks');
+    this.pixels = this.frame.getContext('2d', { alpha: false });
+    this.lines = this.marks.getContext('2d');
+    this.count = 0;
+    this.showMarks = false;
+    this.root.classList.add('blank');
+  }
+
+  setTask(task) {
+    this.resize(task.width, task.height);
+  }
+
+  resize(width, height) {
+    this.frame.width = width;
+    this.frame.height = height;
+    const scale = MARK_PIXELS / Math.max(width, height);
+    this.marks.width = Math.round(width * scale);
+    this.marks.height = Math.round(height * scale);
+    this.root.style.setProperty('--ratio', width / height);
+  }
+
+  async show(image, stamp) {
+    const bitmap = await createImageBitmap(image, { colorSpaceConversion: 'none' });
+    if (bitmap.width !== this.frame.width || bitmap.height !== this.frame.height) {
+      this.resize(bitmap.width, bitmap.height);
+    }
+    this.pixels.drawImage(bitmap, 0, 0);
+    bitmap.close();
+    this.count += 1;
+    this.frame.dataset.stamp = stamp;
+    this.frame.dataset.count = this.count;
+    this.root.classList.remove('blank');
+  }
+
+  drawMarks(marks) {
+    const { width, height } = this.marks;
+    this.lines.clearRect(0, 0, width, height);
+    if (!this.showMarks) return;
+    for (const mark of marks) {
+      if (mark.commanded) this.cross(mark.commanded[0] * width, mark.commanded[1] * height);
+      if (mark.measured) this.ring(mark.measured[0] * width, mark.measured[1] * height);
+    }
+  }
+
+  // Every line is drawn dark and wide, then light and narrow, so that it shows on any picture.
+  stroke(path) {
+    this.lines.lineWidth = 7;
+    this.lines.strokeStyle = 'rgba(0, 0, 0, 0.75)';
+    this.lines.stroke(path);
+    this.lines.lineWidth = 3;
+    this.lines.strokeStyle = '#ffd54a';
+    this.lines.stroke(path);
+  }
+
+  cross(x, y) {
+    this.stroke(new Path2D(`M${x - 22} ${y}h14M${x + 8} ${y}h14M${x} ${y - 22}v14M${x} ${y + 8}v14`));
+  }
+
+  ring(x, y) {
+    const path = new Path2D();
+    path.arc(x, y, 30, 0, 2 * Math.PI);
+    this.stroke(path);
+  }
+}
