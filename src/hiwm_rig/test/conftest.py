@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 import sys
-from test.process import Process
-from test.probe import Probe
 
 import pytest
+from test.probe import Probe
+from test.process import Process
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / 'hiwm_core' / 'test')]
+sys.path.insert(0, str(Path(__file__).parents[2] / 'hiwm_core' / 'test'))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from live_rig import LiveRig, Pliable
 
@@ -29,27 +30,23 @@ def task() -> Task:
 
 @pytest.fixture
 def launch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LiveRig]]:
-    """Starts a rig node in this process, with a probe; parameters are given as on a command line."""
+    """Starts a rig node in this process, with a probe and parameters as on a command line."""
     with ExitStack() as stack:
-        started: list[LiveRig] = []
 
-        def launch(*, autostart: bool = True, **parameters: object) -> LiveRig:
-            if started:
-                stack.pop_all().close()
-            given = {'autostart': autostart, **parameters}
-            arguments = [f'-p{name}:={str(value).lower()}' for name, value in given.items()]
-            spaced = [part for text in arguments for part in ('-p', text[2:])]
-            monkeypatch.setattr(sys, 'argv', ['rig', '--ros-args', *spaced])
+        def launch(**parameters: object) -> LiveRig:
+            arguments = ['rig', '--ros-args']
+            for name, value in parameters.items():
+                arguments += ['-p', f'{name}:={value}']
+            monkeypatch.setattr(sys, 'argv', arguments)
             probe = stack.enter_context(Probe())
-            started.append(stack.enter_context(LiveRig(probe, Pliable(probe.task))))
-            return started[-1]
+            return stack.enter_context(LiveRig(probe, Pliable(probe.task)))
 
         yield launch
 
 
 @pytest.fixture
 def process(tmp_path: Path) -> Callable[..., Process]:
-    """A rig as a process of its own: what `python` text makes, through `run_node`."""
+    """A rig as a process of its own: Python text that defines `make`, run by `run_node`."""
 
     def process(make: str, *arguments: str) -> Process:
         script = tmp_path / 'small_rig'

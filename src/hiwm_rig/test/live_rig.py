@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import gc
 import threading
-from test.probe import PATIENCE, Probe
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 from point_mass import PointMass
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from test.probe import PATIENCE, Probe
 
 from hiwm_core.observation import Observation
 from hiwm_core.task import Task
@@ -90,7 +91,12 @@ class LiveRig:
         self.backend.gate.set()
         self._executor.shutdown()
         self._thread.join(timeout=5.0)
+        self._executor.remove_node(self.node)
         self.node.destroy_node()
+        # A life cycle's state machine keeps the node's participant on the graph until it is
+        # collected, in the way of the next test.
+        del self.node, self._executor
+        gc.collect()
 
     def _spin(self) -> None:
         try:

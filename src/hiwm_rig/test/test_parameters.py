@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 import sys
-from test.process import Process
 from typing import Any
 
 import pytest
 import rclpy
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
+from test.process import Process
 
 from hiwm_core.error import ConfigurationError
 from hiwm_core.parameter import Parameter
@@ -126,21 +126,23 @@ make = lambda: RigNode('rig', backend, {{'model': Parameter('', 'the weights')}}
 NO_WEIGHTS = "ConfigurationError('there are no weights; train some')"
 
 
-@pytest.mark.parametrize(
+PROCESS_MISTAKES = pytest.mark.parametrize(
     ('make', 'arguments', 'sentence'),
     [
         (MAKE_RIG, ['-p', 'task:=tail'], "small_rig: there is no task 'tail'; the tasks are:"),
-        (MAKE_RIG, ['-p', 'pace:=quick'], "small_rig: parameter 'pace' is 'quick'; it must be"),
         (MAKE_RIG, ['-p', 'context_frames:=99'], "small_rig: parameter 'context_frames' is 99;"),
         (MAKE_RIG, ['-p', 'seed:=one'], "small_rig: parameter 'seed' of rig must be a whole"),
         (MAKE_RIG, ['-p', 'session_dir:=/dev/null/a'], 'could not be opened: Not a directory'),
         (MAKE_RIG, ['-p', 'seed:=-1', '-p', 'start:=running'], 'has not been reset yet'),
-        (MAKE_RIG, ['-p', 'no assignment'], 'small_rig: the ROS arguments cannot be used:'),
-        (MAKE_RIG, ['--params-file', '/no/file'], 'Error opening YAML file'),
+        (MAKE_RIG, ['--params-file', '/no/file'], 'the ROS arguments cannot be used: failed to'),
         (BROKEN.format(error=NO_WEIGHTS), [], 'small_rig: there are no weights; train some'),
         (BROKEN.format(error="KeyError('conv1')"), [], 'rig could not configure: KeyError('),
     ],
+    ids=['task', 'range', 'type', 'folder', 'no start', 'file', 'weights', 'fault'],
 )
+
+
+@PROCESS_MISTAKES
 def test_a_mistake_ends_the_process_with_one_sentence(
     process: Callable[..., Process], make: str, arguments: list[str], sentence: str
 ) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 import signal
-from test.probe import Probe, watching
-from test.process import Process
 import threading
 import time
 from typing import Any
@@ -19,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
+from test.probe import PATIENCE, Probe, watching
+from test.process import Process
 
 from hiwm_core import contract
 from hiwm_core.action import Source
 from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_core.rig import Mode
-from hiwm_core.rollout_tree import RolloutTree
+from hiwm_core.rollout_tree import JOURNAL_NAME, RolloutTree
 from hiwm_rig.base_node import publisher, subscription
 from hiwm_rig.conversion import frame_of, nanoseconds_of
 
@@ -126,6 +126,15 @@ def test_a_lockstep_rig_shows_the_frame_again_while_it_waits(launch: Launch) -> 
     assert {state.node for state in probe.states[before:]} == {2}
 
 
+def test_stamps_rise_and_time_goes_on_whatever_the_clock_does(launch: Launch) -> None:
+    # Simulated time that nobody publishes: the clock stands at 0.
+    _, probe = begin(launch, pace='realtime', use_sim_time='true')
+    probe.until_step(4)
+    stamps = [nanoseconds_of(state.header.stamp) for state in probe.states]
+    assert stamps == sorted(set(stamps))
+    assert stamps[-1] < 1000
+
+
 # -- pace ----------------------------------------------------------------------------------------
 
 
@@ -138,13 +147,11 @@ def test_lockstep_advances_only_on_an_action_for_the_step(launch: Launch) -> Non
     old.observation_step, future.observation_step = 1, 3
     bad = probe.make_action(target(probe, 0.5), at)
     bad.values[0] = float('nan')
-    for message in (old, future, bad):
-        probe.action.publish(message)
-        probe.until(
-            lambda: probe.state.dropped_actions + probe.state.rejected_actions > 0
-            or message is old,
-            'the count of refused actions',
-        )
+    probe.action.publish(future)
+    probe.until(lambda: probe.state.dropped_actions == 1, 'the count of dropped actions')
+    probe.action.publish(bad)
+    probe.until(lambda: probe.state.rejected_actions == 1, 'the count of rejected actions')
+    probe.action.publish(old)
     shown = len(probe.states)
     probe.until(lambda: len(probe.states) > shown + 3, 'the same frame again')
     assert probe.state.step == 2
@@ -204,8 +211,10 @@ def test_realtime_goes_on_without_actions_and_says_hold(launch: Launch) -> None:
     assert np.allclose(list(executed[0].values), start_joints)
     probe.send(target(probe, 0.7), probe.state)
     probe.until(
-        lambda: [m.source for m in executed[-3:]] == [int(Source.OPERATOR)] * 2 + [int(Source.HOLD)]
-        or [m.source for m in executed[-2:]] == [int(Source.OPERATOR), int(Source.HOLD)],
+        lambda: (
+            [m.source for m in executed[-3:]] == [int(Source.OPERATOR)] * 2 + [int(Source.HOLD)]
+            or [m.source for m in executed[-2:]] == [int(Source.OPERATOR), int(Source.HOLD)]
+        ),
         'the action, and a hold after it',
     )
     assert probe.state.pace == RigState.PACE_REALTIME
@@ -219,8 +228,10 @@ def test_a_slow_backend_is_counted_and_holds_up_nothing_else(launch: Launch) -> 
     probe.until(rig.backend.entered.is_set, 'a step that is held up')
     assert probe.must(contract.SAVE_CHECKPOINT, name='here').node == probe.state.node
     probe.until(
-        lambda: probe.call(contract.GET_TREE).success
-        and rig.run(lambda: rig.node._rig.missed_deadlines) > 2,  # type: ignore[operator]
+        lambda: (
+            probe.call(contract.GET_TREE).success
+            and rig.run(lambda: rig.node._rig.missed_deadlines) > 2
+        ),  # type: ignore[operator]
         'missed deadlines',
     )
     rig.backend.gate.set()
@@ -421,7 +432,7 @@ def test_every_service_does_what_it_says(launch: Launch) -> None:
     assert np.array_equal(state.scene_values, scene)
     drawn = [probe.must(contract.RESET, seed=-1).seed for _ in range(3)]
     assert len(set(drawn)) == 3
-    placed = probe.must(contract.RESET, scene=scene[:4].tolist() + [7.0])
+    placed = probe.must(contract.RESET, scene=[*scene[:4].tolist(), 7.0])
     assert placed.seed == -1
     state = probe.until(lambda: probe.state.node == placed.node and probe.state, 'the scene')
     assert state.scene_values[4] == 7.0
@@ -525,15 +536,20 @@ import resource
 class Filling(PointMass):
     steps = 0
 
+    def __init__(self, task, folder):
+        super().__init__(task)
+        self.journal = os.path.join(folder, 'tree.journal')
+
     def step(self, history, action, key):
         self.steps += 1
         if self.steps == 4:
-            # From here on every file of this process is full.
-            resource.setrlimit(resource.RLIMIT_FSIZE, (64, resource.RLIM_INFINITY))
+            # From here on no file of this process can grow beyond the journal's size.
+            size = os.path.getsize(self.journal)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
         return super().step(history, action, key)
 
 
-make = lambda: RigNode('rig', lambda task, values: Filling(task))
+make = lambda: RigNode('rig', lambda task, values: Filling(task, values['session_dir']))
 """
 
 
@@ -566,12 +582,23 @@ def test_a_full_disk_ends_the_session_with_an_error(
 # -- start and end -------------------------------------------------------------------------------
 
 
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for a process to do something."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize('end', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_running_rig_cleanly(
-    process: Callable[..., Process], end: signal.Signals
+    process: Callable[..., Process], tmp_path: Path, end: signal.Signals
 ) -> None:
-    with watching() as probe, process(MAKE_RIG, '-p', 'start:=running') as rig:
-        probe.until(lambda: probe.state.step > 2, 'steps')
+    arguments = ('-p', f'session_dir:={tmp_path}', '-p', 'start:=running')
+    with process(MAKE_RIG, *arguments) as rig:
+        until(lambda: 'is ready' in rig.text)
+        begun = (tmp_path / JOURNAL_NAME).stat().st_size
+        until(lambda: (tmp_path / JOURNAL_NAME).stat().st_size > begun + 2000)
         rig.child.send_signal(end)
         assert rig.wait() == 0
         assert 'Traceback' not in rig.text
@@ -590,9 +617,7 @@ def test_an_interrupt_while_weights_are_loaded_is_no_fault(
         "make = lambda: RigNode('rig', backend)"
     )
     with process(slow) as rig:
-        deadline = time.monotonic() + 60.0
-        while 'loading' not in rig.text and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: 'loading' in rig.text)
         rig.child.send_signal(signal.SIGINT)
         assert rig.wait() == 0
         assert 'Traceback' not in rig.text
@@ -605,24 +630,30 @@ def test_a_killed_session_goes_on_with_every_node_that_was_shown(
     arguments = ('-p', f'session_dir:={folder}', '-p', 'start:=running')
     with watching() as probe:
         with process(MAKE_RIG, *arguments) as rig:
-            probe.until(lambda: probe.state.step > 3, 'steps')
+            probe.until(lambda: len(probe.messages[contract.IMAGE.name]) > 3, 'frames')
             probe.must(contract.SAVE_CHECKPOINT, name='here', node=2)
             rig.child.kill()
             rig.wait()
-        shown = {state.node: probe.frame(state).tobytes() for state in probe.states}
+        images = probe.messages[contract.IMAGE.name]
+        stamps = {nanoseconds_of(image.header.stamp) for image in images}
+        shown = {
+            state.node: probe.frame(state).tobytes()
+            for state in probe.states
+            if nanoseconds_of(state.header.stamp) in stamps
+        }
         seen = len(probe.states)
         with process(MAKE_RIG, *arguments, '-p', 'seed:=8') as rig:
             probe.until(lambda: len(probe.states) > seen + 6, 'the session to go on')
             assert rig.interrupt() == 0
     later = probe.states[seen:]
     assert {state.epoch for state in later} == {2}
-    assert [state.context for state in later[:4]] == [True, True, True, False]
-    assert later[3].node >= max(shown)
-    assert later[3].branch == 'run-1'
-    assert later[-1].node > later[3].node
+    assert {state.branch for state in later} == {'run-1'}
     tree = RolloutTree(folder, 0)
     assert tree.seed == 0
     assert tree.checkpoint('here').id == 2
+    path = [node.id for node in tree.ancestors(later[-1].node)]
+    assert path == list(range(later[-1].node, 0, -1)), 'it goes on where it was killed'
+    assert later[-1].node > max(shown)
     for node, frame in shown.items():
         assert tree.observation(node).frame.tobytes() == frame
     tree.close()
@@ -640,7 +671,7 @@ def test_two_rigs_cannot_share_a_session(
 
 
 def test_the_life_cycle_may_be_managed_from_outside(launch: Launch) -> None:
-    rig = launch(autostart=False, pace='realtime', start='running')
+    rig = launch(autostart='false', pace='realtime', start='running')
     node, probe = rig.node, rig.probe
     success = TransitionCallbackReturn.SUCCESS
     assert rig.run(node.trigger_configure) is success

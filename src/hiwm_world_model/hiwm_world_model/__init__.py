@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The learned world model: a structured latent scene, its dynamics, and its picture."""

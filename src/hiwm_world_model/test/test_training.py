@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training: resumed to the same end, for any task, and from real bags to a measured model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import json
+from pathlib import Path
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hiwm_core.error import ConfigurationError, HiwmError
+from hiwm_core.task import Task
+from hiwm_robot.collect_node import main as collect
+from hiwm_world_model import evaluate, fit, train
+from hiwm_world_model.backend import WorldModelBackend
+from hiwm_world_model.dataset import Dataset, Windows, cached_dataset
+from hiwm_world_model.fit import Fit
+from hiwm_world_model.model import Architecture
+from hiwm_world_model.rollout import auroc, psnr
+from hiwm_world_model.weights import load_model, save_model
+
+MakeData = Callable[[Task, int, int, int], Dataset]
+FEW = train.Settings(
+    seed=1,
+    servo_steps=3,
+    dynamics_steps=5,
+    decoder_steps=2,
+    encoder_steps=2,
+    heads_steps=2,
+    pictures=8,
+)
+
+
+@pytest.fixture(autouse=True)
+def small_networks(monkeypatch: pytest.MonkeyPatch, small: Architecture) -> None:
+    monkeypatch.setattr(train, 'Architecture', lambda: small)
+    monkeypatch.setattr(train, 'CURRICULUM', ((0.5, 1, 4), (0.5, 2, 4)))
+
+
+def weights_after(task: Task, data: Dataset, folder: Path) -> dict[str, Tensor]:
+    training = train.Training(task, data, FEW, folder, torch.device('cpu'))
+    training.run()
+    return {name: value.clone() for name, value in training.model.state_dict().items()}
+
+
+@pytest.mark.parametrize('stage', ['dynamics', 'encoder'])
+def test_an_interrupted_training_ends_the_same(
+    tmp_path: Path, task: Task, make_data: MakeData, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    data = make_data(task, 13, 12, 0)
+    whole = weights_after(task, data, tmp_path / 'whole')
+    monkeypatch.setattr(fit, 'SAVE_SECONDS', 0.0)
+    loss = getattr(train.Training, f'_{stage}_loss')
+
+    def interrupted(self: train.Training, step: int, generator: np.random.Generator) -> Tensor:
+        if step == 1 and not (tmp_path / 'came here').exists():
+            (tmp_path / 'came here').touch()
+            raise KeyboardInterrupt
+        result: Tensor = loss(self, step, generator)
+        return result
+
+    monkeypatch.setattr(train.Training, f'_{stage}_loss', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        weights_after(task, data, tmp_path / 'broken')
+    resumed = weights_after(task, data, tmp_path / 'broken')
+    for name, value in whole.items():
+        assert torch.equal(resumed[name], value), name
+
+
+def test_a_folder_of_another_training_is_refused(
+    tmp_path: Path, task: Task, make_data: MakeData
+) -> None:
+    weights_after(task, make_data(task, 13, 12, 0), tmp_path)
+    with pytest.raises(ConfigurationError, match='other settings, data or code'):
+        train.Training(task, make_data(task, 13, 12, 1), FEW, tmp_path, torch.device('cpu'))
+
+
+def test_two_arms_with_fourteen_joints(tmp_path: Path, arms: Task, make_data: MakeData) -> None:
+    training = train.Training(arms, make_data(arms, 13, 12, 0), FEW, tmp_path, torch.device('cpu'))
+    before = training.model.dynamics.log_stiffness.detach().clone()
+    training.run()
+    assert training.model.dynamics.log_stiffness.shape == (14,)
+    assert not torch.equal(training.model.dynamics.log_stiffness, before)
+    save_model(tmp_path, training.model, {})
+    backend = WorldModelBackend(load_model(tmp_path, arms))
+    seen = backend.reset(arms.start_scene(2), 0)
+    assert seen.frame.shape == (48, 64, 3)
+    for _ in range(3):
+        seen = backend.step([seen], np.full(14, 2.5), 9)
+    assert seen.joints.shape == (14,)
+    assert (seen.joints > arms.joints_of_scene(arms.start_scene(2))).all()
+    assert np.isfinite([seen.progress, seen.success, seen.fidelity]).all()
+
+
+def test_the_loss_falls(tmp_path: Path) -> None:
+    """The loop itself, on a problem whose solution is known."""
+    model = torch.nn.Linear(3, 1, bias=False)
+    goal = torch.tensor([[1.0, -2.0, 0.5]])
+
+    def loss_of(step: int, generator: np.random.Generator) -> Tensor:
+        inputs = torch.from_numpy(generator.standard_normal((16, 3), np.float32))
+        return (model(inputs) - inputs @ goal.T).square().mean()
+
+    loop = Fit(model, tmp_path, 0, 'linear')
+    loop.run('only', model.parameters(), 800, 0.05, loss_of)
+    torch.testing.assert_close(model.weight.detach(), goal, atol=0.02, rtol=0.0)
+    assert not loop.untouched('only')
+
+
+def test_windows_stay_within_episodes(task: Task, make_data: MakeData) -> None:
+    data = make_data(task, 5, 12, 0)
+    moving = np.zeros(len(data.scene), np.bool_)
+    moving[[4, 30]] = True
+    windows = Windows(data, moving, np.arange(len(data.scene)))
+    rows, first = windows.draw(np.random.default_rng(0), 500, 7, 1.0)
+    assert (rows // 13 == (rows + 7) // 13).all()
+    assert all(moving[row : row + 7].any() for row in rows)
+    assert (first == (rows % 13 == 0)).all()
+    with pytest.raises(ConfigurationError, match='no episode to train from has 13 steps'):
+        windows.draw(np.random.default_rng(0), 5, 13, 0.5)
+
+
+def test_measures() -> None:
+    black, grey = np.zeros((2, 4, 4, 3), np.uint8), np.full((2, 4, 4, 3), 51, np.uint8)
+    assert psnr(black, grey) == pytest.approx([13.979, 13.979], abs=1e-3)
+    assert psnr(black, black) == pytest.approx([60.0, 60.0])
+    positive = np.array([False, True, False, True])
+    assert auroc(np.array([1.0, 2.0, 3.0, 4.0]), positive) == 0.75
+    assert auroc(np.ones(4), positive) == 0.5
+    assert np.isnan(auroc(np.ones(4), np.ones(4, np.bool_)))
+
+
+def run(monkeypatch: pytest.MonkeyPatch, main: Callable[[], int], *arguments: object) -> int:
+    """A command's exit code."""
+    monkeypatch.setattr(sys, 'argv', ['command', *(str(argument) for argument in arguments)])
+    return main()
+
+
+def test_from_bags_to_figures(
+    tmp_path: Path,
+    task: Task,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bags, out = tmp_path / 'bags', tmp_path / 'out'
+    for kind in ('play', 'edge'):
+        length = ['--episodes', '1', '--steps', '25', '--seed', '50']
+        collected = collect(['--kind', kind, '--out', str(bags / kind), *length])
+        assert collected == 0
+    data = cached_dataset(bags, task, 0, 40, out)
+    assert set(data.kind) == {'play', 'edge'}
+    assert len(data.frames) == 40
+    assert np.array_equal(cached_dataset(bags, task, 0, 40, out).frames, data.frames)
+    few = ['--servo-steps', 200, '--dynamics-steps', 2, '--decoder-steps', 2]
+    few += ['--encoder-steps', 2, '--heads-steps', 2, '--pictures', 40]
+    where = ['--data', bags, '--heldout', bags, '--out', out, '--json', out / 'facts.json']
+    assert run(monkeypatch, train.main, *where, *few) == 0
+    facts = json.loads((out / 'facts.json').read_text())
+    assert facts['data']['episodes'] == 2
+    assert {'play', 'edge', 'all'} == set(facts['metrics'])
+    # The arm follows its commands after the first stage alone.
+    assert facts['metrics']['all']['agent_px']['20']['p50'] < 1.5
+    assert (out / 'drift.png').stat().st_size > 1000
+    figures = out / 'again' / 'figures.json'
+    asked = ['--data', bags, '--model', out, '--seed', 1, '--episodes', 1, '--json', figures]
+    assert run(monkeypatch, evaluate.main, *asked) == 0
+    assert json.loads(figures.read_text())['t_px']['20']['episodes'] == 2
+    assert (figures.parent / 'strip.png').exists()
+    capsys.readouterr()
+    assert run(monkeypatch, train.main, '--data', tmp_path / 'none', '--out', out, *few) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith('train: there is no folder')
+    assert run(monkeypatch, evaluate.main, '--data', bags, '--model', tmp_path) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith('evaluate: there is no ')
+
+
+def test_a_missing_gpu_is_named() -> None:
+    if torch.cuda.is_available():
+        assert train.pick_device('auto').type == 'cuda'
+    else:
+        with pytest.raises(HiwmError, match='there is none to use'):
+            train.pick_device('cuda')
