@@ -64,13 +64,14 @@ class Process:
         return self.output.read_text()
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> int:
+        """Its exit code; one that does not end is killed, so that it disturbs nobody."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, how)
         try:
             return self._process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
-            raise
+            return self._process.wait()
 
 
 class Console:
@@ -219,7 +220,12 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     mux = Process(folder, 'hiwm_intervention', 'action_mux')
     console = Console(folder)
     yield console
-    codes = [one.stop() for one in (console.process, mux, arm)]
+    codes = []
+    for one in (console.process, mux, arm):
+        codes.append(one.stop())
+        # Fast DDS 2.14 may spin in a participant's destruction while it hears of another's
+        # (eProsima/Fast-DDS#6513): one after the other.
+        time.sleep(0.5)
     assert codes == [0, 0, 0], '\n'.join(one.text() for one in (console.process, mux, arm))
 
 

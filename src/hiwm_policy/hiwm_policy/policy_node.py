@@ -1,232 +1,243 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A policy on the graph: one proposal for every step of the rig, whoever drives.
+"""The policy on the graph: frames, joints and the rig's state in, one action for every step out.
 
-The executor joins image, joints and state by their stamp and answers from the present chunk. One
-worker thread computes chunks, always for the newest request, so that inference delays no callback.
+Image, joints and state of one frame are joined by their stamp. What answers a step, and when a
+chunk is asked for, is `chunk.ChunkSchedule`; the network runs in one thread of its own with a slot
+for the latest request, and the executor's thread only looks into tables and publishes. Steps are
+answered also while a person drives: those are the shadow actions of the recording.
+
+Every chunk's randomness is a function of the seed, the epoch and the step, so a session in lockstep
+can be repeated, and a branch from the same node tries something else.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import ExitStack
 from pathlib import Path
-import sys
-import threading
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from hiwm_msgs.msg import Action as ActionMessage
 from hiwm_msgs.msg import RigState
 import numpy as np
-from numpy.typing import NDArray
 from sensor_msgs.msg import Image, JointState
 import torch
 
 from hiwm_core import contract
 from hiwm_core.action import Action, Source
-from hiwm_core.error import HiwmError
+from hiwm_core.error import ConfigurationError, HiwmError
 from hiwm_core.extension import load_policy
 from hiwm_core.observation import Observation
 from hiwm_core.parameter import Parameter
-from hiwm_core.task import load_task
-from hiwm_policy.chunk import ChunkSchedule, Request
+from hiwm_core.rig import Mode, Pace
+from hiwm_core.task import Task, load_task
+from hiwm_policy.chunk import Answer, ChunkSchedule, Outcome
+from hiwm_policy.inference import Inference
+from hiwm_policy.model import load_card
+from hiwm_policy.policy import check_frame
 from hiwm_rig.base_node import DeviceNode, declare, publisher, run_node, subscription
 from hiwm_rig.conversion import action_message, frame_of, joints_of, nanoseconds_of
-from hiwm_rig.diagnostics import Percentiles
 
 PARAMETERS = {
     'task': Parameter('pusht', 'which task, by name'),
-    'policy': Parameter('', 'folder of the weights: model.safetensors and card.json'),
-    'backbone': Parameter('diffusion', 'which of the installed policies, by name'),
-    'seed': Parameter(0, 'of the randomness of its samples', low=0, high=2**31 - 1),
-    'threads': Parameter(1, 'threads of the network', low=1, high=64),
+    'policy': Parameter('', "folder of the policy's weights and card"),
+    'seed': Parameter(0, 'of all randomness', low=0),
+    'threads': Parameter(1, 'threads of the network; more only where cores are idle', low=1),
 }
-# Stamps whose image, joints or state have not all come yet.
-WAITING_STAMPS = 32
+
+# Frames whose parts have not all come; beyond these the oldest is given up.
+JOINED_FRAMES = 16
+# In realtime a chunk's successor is asked for so many steps before its end.
+REALTIME_LEAD = 1
+DIAGNOSTICS_PERIOD = 1.0
 
 
 class PolicyNode(DeviceNode):
-    """Hosts one policy."""
+    """Answers every step of the rig with an action."""
 
     def __init__(self) -> None:
         super().__init__('policy')
         self._values = declare(self, PARAMETERS)
-        self._wake = threading.Condition()
-        self._request: Request | None = None
-        self._stop = False
+        self._acquired = ExitStack()
         self._active = False
-        self._worker: threading.Thread | None = None
-        self._answered: tuple[int, int] | None = None
-        self._seq = 0
-        self._latency = Percentiles()
-        self._parts: OrderedDict[int, dict[str, Any]] = OrderedDict()
+        self._fault = ''
+        self._sequence = 0
 
     # -- life cycle ------------------------------------------------------------------------------
 
     def configure(self) -> None:
+        try:
+            self._acquire()
+        except BaseException:
+            self._acquired.close()
+            raise
+
+    def _acquire(self) -> None:
+        if not self._values['policy']:
+            raise ConfigurationError(
+                "the parameter 'policy' is empty; give the folder of a policy's weights"
+            )
+        folder = Path(self._values['policy']).expanduser()
         torch.set_num_threads(self._values['threads'])
-        self._task = load_task(self._values['task'])
-        folder = self._values['policy']
-        self._policy = load_policy(
-            self._values['backbone'], self._task, Path(folder).expanduser() if folder else None
-        )
-        self._schedule = ChunkSchedule(self._policy.context, self._policy.chunk_steps)
-        self._proposals = publisher(self, contract.POLICY_ACTION)
+        self._task: Task = load_task(self._values['task'])
+        policy = load_policy(str(load_card(folder).get('backbone')), self._task, folder)
+        self._policy = policy
+        self._schedule = ChunkSchedule(policy.context, policy.chunk_steps)
+        self._parts: OrderedDict[int, dict[str, Any]] = OrderedDict()
+        self._ready = False
+        acquired = self._acquired
+        self._actions = publisher(self, contract.POLICY_ACTION)
+        acquired.callback(self.destroy_publisher, self._actions)
         self._diagnostics = publisher(self, contract.DIAGNOSTICS)
-        subscription(self, contract.IMAGE, self._on_image)
-        subscription(self, contract.JOINT_STATES, self._on_joints)
-        subscription(self, contract.RIG_EXECUTED, self._on_executed)
-        subscription(self, contract.RIG_STATE, self._on_state)
-        self._timer = self.create_timer(1.0, self._tell)
+        acquired.callback(self.destroy_publisher, self._diagnostics)
+        done = self.create_guard_condition(self._on_chunks)
+        acquired.callback(self.destroy_guard_condition, done)
+        self._inference = Inference(policy, self._values['seed'], done.trigger)
+        acquired.callback(self._inference.stop)
+        for topic, callback in (
+            (contract.IMAGE, self._on_image),
+            (contract.JOINT_STATES, self._on_joints),
+            (contract.RIG_STATE, self._on_state),
+            (contract.RIG_EXECUTED, self._on_executed),
+        ):
+            acquired.callback(self.destroy_subscription, subscription(self, topic, callback))
+        timer = self.create_timer(DIAGNOSTICS_PERIOD, self._publish_diagnostics)
+        acquired.callback(self.destroy_timer, timer)
+        self.get_logger().info(
+            f"policy '{policy.name}' is ready for task '{self._task.name}': {folder}"
+        )
 
     def activate(self) -> None:
-        self._stop, self._active = False, True
-        self._worker = threading.Thread(target=self._work, name='policy', daemon=True)
-        self._worker.start()
-        self.get_logger().info(f"{self._policy.name} is ready: task '{self._task.name}'")
+        self._active = True
 
     def deactivate(self) -> None:
-        self._join()
+        self._active = False
+
+    def cleanup(self) -> None:
+        self._acquired.close()
 
     def destroy_node(self) -> None:
-        """Stop the worker before the publishers go."""
-        self._join()
+        """Stop the thread before what it triggers goes."""
+        self._active = False
+        self._acquired.close()
         super().destroy_node()
 
-    def _join(self) -> None:
-        with self._wake:
-            self._stop, self._active = True, False
-            self._wake.notify()
-        if self._worker is not None:
-            self._worker.join(timeout=5.0)
-            self._worker = None
-
-    # -- what is seen ----------------------------------------------------------------------------
+    # -- what comes in ---------------------------------------------------------------------------
 
     def _on_image(self, message: Image) -> None:
-        size = (message.height, message.width, 3)
-        if size != self._task.frame_shape:
-            height, width, _ = self._task.frame_shape
-            self.get_logger().error(
-                f'the camera gives {message.width}x{message.height} pixels and the policy needs '
-                f"{width}x{height}; set the camera's profile or adapt its images",
-                throttle_duration_sec=5.0,
-            )
-            return
-        self._join_part(message.header.stamp, 'image', message)
+        self._join(nanoseconds_of(message.header.stamp), 'image', message)
 
     def _on_joints(self, message: JointState) -> None:
-        self._join_part(message.header.stamp, 'joints', message)
+        self._join(nanoseconds_of(message.header.stamp), 'joints', message)
 
     def _on_state(self, message: RigState) -> None:
-        self._join_part(message.header.stamp, 'state', message)
+        self._join(nanoseconds_of(message.header.stamp), 'state', message)
 
     def _on_executed(self, message: ActionMessage) -> None:
-        with self._wake:
-            self._schedule.executed(
-                int(message.epoch), by_policy=message.source == ActionMessage.SOURCE_POLICY
-            )
+        if self._active:
+            known = message.source in set(Source)
+            source = Source(message.source) if known else Source.NONE
+            self._schedule.executed(int(message.epoch), source)
 
-    def _join_part(self, stamp: Any, name: str, message: Any) -> None:
-        key = nanoseconds_of(stamp)
-        parts = self._parts.setdefault(key, {})
-        parts[name] = message
-        if len(parts) == 3:
-            del self._parts[key]
-            self._observe(parts['image'], parts['joints'], parts['state'])
-        while len(self._parts) > WAITING_STAMPS:
-            self._parts.popitem(last=False)
-
-    def _observe(self, image: Image, joints: JointState, state: RigState) -> None:
-        try:
-            observation = Observation(frame_of(image), joints_of(self._task, joints))
-        except HiwmError as error:
-            self.get_logger().error(error.message, throttle_duration_sec=5.0)
-            return
-        with self._wake:
-            self._schedule.observe(
-                int(state.epoch),
-                int(state.step),
-                int(state.node),
-                observation,
-                context=bool(state.context),
-            )
-            self._go_on()
-
-    # -- what is proposed ------------------------------------------------------------------------
-
-    def _go_on(self) -> None:
-        """Answer the newest step, or have its chunk computed. The lock is held."""
+    def _join(self, stamp: int, part: str, message: Any) -> None:
+        """Keep a frame's parts until all are there."""
         if not self._active:
             return
-        answer = self._schedule.answer()
-        if answer is not None:
-            self._propose(*answer)
-            return
-        request = self._schedule.request()
-        if request is not None:
-            self._request = request
-            self._wake.notify()
+        parts = self._parts.setdefault(stamp, {})
+        parts[part] = message
+        if len(parts) == 3:
+            del self._parts[stamp]
+            self._on_frame(parts['image'], parts['joints'], parts['state'])
+        while len(self._parts) > JOINED_FRAMES:
+            self._parts.popitem(last=False)
 
-    def _propose(self, epoch: int, step: int, values: NDArray[np.float64]) -> None:
-        if self._answered == (epoch, step):
-            return
-        self._answered = (epoch, step)
-        action = Action(values, Source.POLICY, epoch, step, self._policy.name, self._seq)
-        self._seq += 1
-        now = self.get_clock().now().to_msg()
-        self._proposals.publish(action_message(self._task, action, now))
-
-    def _work(self) -> None:
-        while True:
-            with self._wake:
-                while self._request is None and not self._stop:
-                    self._wake.wait()
-                if self._stop:
-                    return
-                request, self._request = self._request, None
-            assert request is not None
-            chunk = self._infer(request)
-            if chunk is None:
-                continue
-            with self._wake:
-                self._schedule.complete(request, chunk)
-                self._go_on()
-
-    def _infer(self, request: Request) -> NDArray[np.float64] | None:
-        seed = np.random.SeedSequence([self._values['seed'], request.epoch, request.step])
-        key = int(seed.generate_state(1, np.uint64)[0])
+    def _on_frame(self, image: Image, joints: JointState, state: RigState) -> None:
         try:
-            with self._latency.timing():
-                chunk = self._policy.chunk(request.history, key)
-        except Exception as error:
-            self.get_logger().error(
-                f'the policy failed at step {request.step}: {error}', throttle_duration_sec=5.0
+            if state.task != self._task.name:
+                raise HiwmError(
+                    f"the rig runs task '{state.task}', the policy is for '{self._task.name}'"
+                )
+            frame = frame_of(image)
+            check_frame(self._task, frame)
+            observation = Observation(
+                frame=np.ascontiguousarray(frame), joints=joints_of(self._task, joints)
             )
-            return None
-        if not np.isfinite(chunk).all():
-            self.get_logger().error(
-                f'the policy gave values that are not finite at step {request.step}',
-                throttle_duration_sec=5.0,
+        except HiwmError as error:
+            self._report(error.message)
+            return
+        self._fault = ''
+        schedule = self._schedule
+        schedule.lead = REALTIME_LEAD if state.pace == Pace.REALTIME else 0
+        self._do(
+            schedule.observe(
+                int(state.epoch), int(state.step), observation, context=bool(state.context)
             )
-            return None
-        return chunk
-
-    def _tell(self) -> None:
-        status = DiagnosticStatus(
-            level=DiagnosticStatus.OK if self._active else DiagnosticStatus.WARN,
-            name=self.get_name(),
-            message='active' if self._active else 'inactive',
-            values=[
-                KeyValue(key='policy', value=self._policy.name),
-                KeyValue(key='proposals', value=str(self._seq)),
-                *self._latency.entries('chunk'),
-            ],
         )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(message)
+        if state.mode != Mode.RUNNING and not state.context:
+            self._do(schedule.paused())
+
+    def _on_chunks(self) -> None:
+        for request, result in self._inference.results():
+            if isinstance(result, str):
+                self._report(result)
+                self._schedule.failed(request)
+            else:
+                self._ready = True
+                self._do(self._schedule.receive(request, result))
+
+    # -- what goes out ---------------------------------------------------------------------------
+
+    def _do(self, outcome: Outcome) -> None:
+        if outcome.request is not None:
+            self._inference.ask(outcome.request)
+        if outcome.answer is not None:
+            self._publish(outcome.answer)
+
+    def _publish(self, answer: Answer) -> None:
+        action = Action(
+            values=answer.values,
+            source=Source.POLICY,
+            epoch=answer.epoch,
+            step=answer.step,
+            device=self._policy.name,
+            seq=self._sequence,
+        )
+        self._sequence = (self._sequence + 1) % 2**32
+        self._actions.publish(action_message(self._task, action, self.get_clock().now().to_msg()))
+
+    def _report(self, sentence: str) -> None:
+        """Say what is wrong, and say it again only when it has changed."""
+        if sentence != self._fault:
+            self.get_logger().error(sentence)
+        self._fault = sentence
+
+    def _publish_diagnostics(self) -> None:
+        if self._fault:
+            level, message = DiagnosticStatus.ERROR, self._fault
+        elif self._ready:
+            level, message = DiagnosticStatus.OK, 'ready'
+        else:
+            level, message = DiagnosticStatus.WARN, 'no chunk has been computed yet'
+        values = [
+            KeyValue(key='ready', value=str(self._ready).lower()),
+            KeyValue(key='chunks dropped', value=str(self._schedule.dropped)),
+        ]
+        # A tuple is one uninterrupted copy; the thread may add a value at any moment.
+        latencies = tuple(self._inference.latencies)
+        if latencies:
+            for name, value in zip(('p50', 'p95'), np.percentile(latencies, (50, 95)), strict=True):
+                values.append(
+                    KeyValue(key=f'chunk latency {name} (ms)', value=f'{value * 1e3:.2f}')
+                )
+        array = DiagnosticArray()
+        array.header.stamp = self.get_clock().now().to_msg()
+        array.status = [
+            DiagnosticStatus(level=level, name=self.get_name(), message=message, values=values)
+        ]
+        self._diagnostics.publish(array)
 
 
-def main() -> None:
-    """The executable `policy`; exits with 1 and one sentence if the weights cannot be used."""
-    sys.exit(run_node(PolicyNode))
+def main() -> int:
+    """The executable `policy`."""
+    return run_node(PolicyNode)

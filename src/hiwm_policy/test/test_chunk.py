@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 
+from hiwm_core.action import Source
 from hiwm_core.observation import Observation
-from hiwm_policy.chunk import ChunkSchedule, Request
+from hiwm_policy.chunk import PLAN, ChunkSchedule, Event, Outcome, Plan, Request
 
 CHUNK = np.arange(16, dtype=float).reshape(8, 2)
+NOTHING = Outcome()
 
 
 def seen(number: int) -> Observation:
@@ -22,101 +26,177 @@ def numbers(request: Request | None) -> list[int]:
     return [int(observation.frame[0, 0, 0]) for observation in request.history]
 
 
+def show(schedule: ChunkSchedule, step: int, epoch: int = 1, *, context: bool = False) -> Outcome:
+    return schedule.observe(epoch, step, seen(step), context=context)
+
+
+def plan(schedule: ChunkSchedule, step: int, epoch: int = 1) -> Outcome:
+    """Show a step that has to be asked for, and give the chunk."""
+    request = show(schedule, step, epoch).request
+    assert request is not None
+    return schedule.receive(request, CHUNK)
+
+
+def answered(outcome: Outcome, step: int, row: int, epoch: int = 1) -> None:
+    """The outcome answers the step with a row of the chunk."""
+    assert outcome.answer is not None
+    assert (outcome.answer.epoch, outcome.answer.step) == (epoch, step)
+    np.testing.assert_array_equal(outcome.answer.values, CHUNK[row])
+
+
 @pytest.fixture
 def schedule() -> ChunkSchedule:
     """A policy that looks at two observations and executes four of its eight actions."""
     return ChunkSchedule(context=2, chunk_steps=4)
 
 
-def asked(schedule: ChunkSchedule, step: int, epoch: int = 1) -> Request:
-    schedule.observe(epoch, step, node=100 * epoch + step, observation=seen(step))
-    request = schedule.request()
+def test_every_event_is_decided_in_every_state() -> None:
+    assert set(PLAN) == set(product(Plan, Event))
+
+
+def test_a_chunk_answers_the_step_it_was_planned_at_and_the_next(schedule: ChunkSchedule) -> None:
+    answered(plan(schedule, 0), 0, 0)
+    for step in (1, 2, 3):
+        schedule.executed(1, Source.POLICY)
+        outcome = show(schedule, step)
+        answered(outcome, step, step)
+        assert outcome.request is None
+    schedule.executed(1, Source.POLICY)
+    outcome = show(schedule, 4)
+    assert outcome.answer is None
+    assert numbers(outcome.request) == [3, 4]
+
+
+def test_a_frame_that_is_shown_again_is_answered_as_before(schedule: ChunkSchedule) -> None:
+    assert show(schedule, 0).request is not None
+    assert show(schedule, 0) == NOTHING, 'it has been asked for'
+    schedule.receive(schedule._asked, CHUNK)  # type: ignore[arg-type]
+    outcome = show(schedule, 0)
+    answered(outcome, 0, 0)
+    assert outcome.request is None
+    assert numbers(plan_request(schedule, 4)) == [0, 4], 'it is one observation, not two'
+
+
+def plan_request(schedule: ChunkSchedule, step: int) -> Request:
+    request = show(schedule, step).request
     assert request is not None
     return request
 
 
-def test_nothing_is_asked_before_the_first_frame(schedule: ChunkSchedule) -> None:
-    assert schedule.request() is None and schedule.answer() is None
-
-
-def test_a_chunk_answers_its_step_and_the_next_ones(schedule: ChunkSchedule) -> None:
-    schedule.complete(asked(schedule, 0), CHUNK)
-    for step in range(4):
-        schedule.observe(1, step, 100 + step, seen(step))
-        epoch, answered, values = schedule.answer() or (0, 0, CHUNK[0])
-        assert (epoch, answered) == (1, step)
-        np.testing.assert_array_equal(values, CHUNK[step])
-        assert schedule.request() is None
-        schedule.executed(1, by_policy=True)
-    schedule.observe(1, 4, 104, seen(4))
-    assert schedule.answer() is None
-    assert numbers(schedule.request()) == [3, 4]
-
-
-def test_a_step_is_asked_for_once(schedule: ChunkSchedule) -> None:
-    asked(schedule, 0)
-    assert schedule.request() is None
-
-
-def test_a_frame_that_is_shown_again_is_no_new_observation(schedule: ChunkSchedule) -> None:
-    asked(schedule, 0)
-    schedule.observe(1, 0, 100, seen(9))
-    assert schedule.request() is None
-    assert numbers(asked(schedule, 1)) == [0, 1]
+def test_an_older_frame_is_not_answered(schedule: ChunkSchedule) -> None:
+    plan(schedule, 3)
+    assert show(schedule, 2) == NOTHING
 
 
 def test_a_new_epoch_begins_with_the_restored_past(schedule: ChunkSchedule) -> None:
-    schedule.complete(asked(schedule, 7), CHUNK)
+    plan(schedule, 7)
     for step in (3, 4):
-        schedule.observe(2, step, 100 + step, seen(step), context=True)
-        assert schedule.request() is None and schedule.answer() is None
-    schedule.observe(2, 5, 105, seen(5))
-    assert numbers(schedule.request()) == [4, 5]
+        assert show(schedule, step, 2, context=True) == NOTHING
+    outcome = show(schedule, 5, 2)
+    assert outcome.answer is None, 'the chunk belonged to the discarded future'
+    assert numbers(outcome.request) == [4, 5]
 
 
-def test_a_chunk_of_an_older_epoch_is_dropped(schedule: ChunkSchedule) -> None:
-    late = asked(schedule, 7)
-    asked(schedule, 5, epoch=2)
-    schedule.complete(late, CHUNK)
-    assert schedule.answer() is None
+def test_a_reset_begins_with_one_observation(schedule: ChunkSchedule) -> None:
+    plan(schedule, 7)
+    assert numbers(show(schedule, 0, 2).request) == [0]
+
+
+def test_a_chunk_that_an_epoch_overtook_is_dropped(schedule: ChunkSchedule) -> None:
+    late = plan_request(schedule, 7)
+    fresh = show(schedule, 5, 2).request
+    assert schedule.receive(late, CHUNK) == NOTHING
+    assert schedule.dropped == 1
+    assert fresh is not None
+    answered(schedule.receive(fresh, CHUNK), 5, 0, epoch=2)
 
 
 def test_a_late_chunk_answers_the_step_that_has_come_meanwhile(schedule: ChunkSchedule) -> None:
-    late = asked(schedule, 0)
-    schedule.observe(1, 1, 101, seen(1))
-    schedule.complete(late, CHUNK)
-    answer = schedule.answer()
-    assert answer is not None and answer[1] == 1
-    np.testing.assert_array_equal(answer[2], CHUNK[1])
+    late = plan_request(schedule, 0)
+    assert show(schedule, 1) == NOTHING
+    answered(schedule.receive(late, CHUNK), 1, 1)
 
 
-def test_an_older_chunk_does_not_replace_a_newer(schedule: ChunkSchedule) -> None:
-    first, second = asked(schedule, 0), asked(schedule, 1)
-    schedule.complete(second, CHUNK)
-    schedule.complete(first, CHUNK + 100)
-    answer = schedule.answer()
-    assert answer is not None
-    np.testing.assert_array_equal(answer[2], CHUNK[0])
+def test_a_chunk_that_comes_after_its_end_is_planned_anew(schedule: ChunkSchedule) -> None:
+    late = plan_request(schedule, 0)
+    show(schedule, 4)
+    outcome = schedule.receive(late, CHUNK)
+    assert outcome.answer is None
+    assert numbers(outcome.request) == [0, 4]
 
 
-def test_while_somebody_else_drives_the_policy_looks_again_at_every_step(
-    schedule: ChunkSchedule,
-) -> None:
-    schedule.complete(asked(schedule, 0), CHUNK)
+def test_after_a_fault_the_next_frame_asks_again(schedule: ChunkSchedule) -> None:
+    schedule.failed(plan_request(schedule, 0))
+    assert numbers(show(schedule, 1).request) == [0, 1]
+
+
+def test_while_a_person_drives_the_chunk_is_only_for_comparison(schedule: ChunkSchedule) -> None:
+    plan(schedule, 0)
     for step in (1, 2, 3):
-        schedule.executed(1, by_policy=False)
-        request = asked(schedule, step)
-        assert numbers(request) == [step - 1, step]
-        schedule.complete(request, CHUNK)
-        assert schedule.answer() is not None
+        schedule.executed(1, Source.OPERATOR)
+        assert schedule.plan is Plan.STALE
+        answered(show(schedule, step), step, step)
+    schedule.executed(1, Source.OPERATOR)
+    assert numbers(show(schedule, 4).request) == [3, 4], 'every chunk_steps it looks again'
 
 
-def test_after_the_hand_back_the_chunk_goes_on(schedule: ChunkSchedule) -> None:
-    schedule.complete(asked(schedule, 0), CHUNK)
-    schedule.executed(1, by_policy=False)
-    schedule.complete(asked(schedule, 1), CHUNK)
-    schedule.executed(1, by_policy=True)
-    schedule.observe(1, 2, 102, seen(2))
-    answer = schedule.answer()
-    assert answer is not None
-    np.testing.assert_array_equal(answer[2], CHUNK[1])
+def test_at_the_hand_back_the_newest_frame_is_planned_from(schedule: ChunkSchedule) -> None:
+    plan(schedule, 0)
+    schedule.executed(1, Source.HANDOVER)
+    answered(show(schedule, 1), 1, 1)
+    outcome = schedule.paused()
+    assert outcome.answer is None
+    assert numbers(outcome.request) == [0, 1]
+    assert outcome.request is not None
+    answered(schedule.receive(outcome.request, CHUNK), 1, 0)
+    assert schedule.paused() == NOTHING, 'nobody has driven since'
+
+
+def test_a_pause_between_own_steps_changes_nothing(schedule: ChunkSchedule) -> None:
+    plan(schedule, 0)
+    schedule.executed(1, Source.POLICY)
+    show(schedule, 1)
+    assert schedule.paused() == NOTHING
+    answered(show(schedule, 2), 2, 2)
+
+
+def test_a_stale_chunk_is_not_driven_by_again(schedule: ChunkSchedule) -> None:
+    plan(schedule, 0)
+    schedule.executed(1, Source.OPERATOR)
+    show(schedule, 1)
+    schedule.executed(1, Source.POLICY)
+    assert numbers(show(schedule, 2).request) == [1, 2]
+
+
+def test_after_a_hold_the_next_frame_is_planned_from(schedule: ChunkSchedule) -> None:
+    plan(schedule, 0)
+    schedule.executed(1, Source.HOLD)
+    assert numbers(show(schedule, 1).request) == [0, 1]
+
+
+def test_what_was_executed_in_an_older_epoch_changes_nothing(schedule: ChunkSchedule) -> None:
+    plan(schedule, 0, epoch=2)
+    schedule.executed(1, Source.OPERATOR)
+    assert schedule.plan is Plan.FOLLOWED
+
+
+def test_with_a_lead_the_old_chunk_goes_on_until_the_new_one_is_there() -> None:
+    schedule = ChunkSchedule(context=2, chunk_steps=4, lead=1)
+    plan(schedule, 0)
+    assert show(schedule, 2).request is None
+    outcome = show(schedule, 3)
+    answered(outcome, 3, 3)
+    assert numbers(outcome.request) == [2, 3]
+    outcome_late = show(schedule, 4)
+    answered(outcome_late, 4, 4)
+    assert outcome_late.request is None, 'it has been asked for'
+    assert outcome.request is not None
+    answered(schedule.receive(outcome.request, CHUNK), 4, 1)
+
+
+def test_with_a_lead_a_chunk_ends_with_its_horizon() -> None:
+    schedule = ChunkSchedule(context=2, chunk_steps=4, lead=1)
+    plan(schedule, 0)
+    for step in range(1, 8):
+        answered(show(schedule, step), step, step)
+    assert show(schedule, 8).answer is None

@@ -4,9 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+import subprocess
+import sys
+import threading
 import time
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from hiwm_msgs.msg import Action, RigState
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +22,7 @@ from rclpy.executors import SingleThreadedExecutor
 from hiwm_core import contract
 from hiwm_core.action import Source
 from hiwm_core.observation import Observation
+from hiwm_core.rig import Mode, Pace
 from hiwm_core.task import Task, load_task
 from hiwm_policy import policy_node
 from hiwm_rig.base_node import publisher, subscription
@@ -36,13 +42,19 @@ class ToTheCentre:
         self._middle = (task.action_low + task.action_high) / 2
         self.histories: list[list[int]] = []
         self.broken = False
+        self.hold = threading.Event()
+        self.hold.set()
 
     def chunk(self, history: Sequence[Observation], key: int) -> NDArray[np.float64]:
         self.histories.append([int(seen.frame[0, 0, 0]) for seen in history])
+        assert self.hold.wait(PATIENCE)
         if self.broken:
             return np.full((4, len(self._middle)), np.nan)
+        return self.plan(history[-1].joints)
+
+    def plan(self, joints: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What it gives for the newest joints."""
         part = np.linspace(0.1, 0.4, 4)[:, None]
-        joints = history[-1].joints
         return joints + part * (self._middle - joints)
 
 
@@ -63,7 +75,9 @@ class Rig:
             )
         }
         self.answers: list[Action] = []
+        self.diagnostics: list[DiagnosticArray] = []
         subscription(self.node, contract.POLICY_ACTION, self.answers.append)
+        subscription(self.node, contract.DIAGNOSTICS, self.diagnostics.append)
         self.host = policy_node.PolicyNode()
         self.host.start()
         self.executor = SingleThreadedExecutor()
@@ -82,21 +96,27 @@ class Rig:
         epoch: int = 1,
         context: bool = False,
         shape: tuple[int, int] | None = None,
-        node: int = 0,
+        mode: Mode = Mode.RUNNING,
+        pace: Pace = Pace.LOCKSTEP,
+        task: str = 'pusht',
+        order: tuple[int, ...] = (0, 1, 2),
     ) -> None:
+        """Publish a frame's messages; `order` is that of image, joints and state."""
         self.stamp += 100_000_000
         stamp = time_message(self.stamp)
         rows, columns = shape or self.task.frame_shape[:2]
         frame = np.full((rows, columns, 3), step, np.uint8)
-        self._publish(contract.IMAGE, image_message(frame, stamp))
-        self._publish(
-            contract.JOINT_STATES,
-            joint_message(self.task.joint_names, np.array([0.1, 0.2]), stamp),
-        )
-        state = RigState(epoch=epoch, step=step, node=node or 1000 * epoch + step + 1)
+        state = RigState(epoch=epoch, step=step, node=1000 * epoch + step + 1, task=task)
         state.header.stamp = stamp
-        state.context = context
-        self._publish(contract.RIG_STATE, state)
+        state.context, state.mode, state.pace = context, int(mode), int(pace)
+        joints = joint_message(self.task.joint_names, np.array([0.1, 0.2]), stamp)
+        messages = (
+            (contract.IMAGE, image_message(frame, stamp)),
+            (contract.JOINT_STATES, joints),
+            (contract.RIG_STATE, state),
+        )
+        for place in order:
+            self._publish(*messages[place])
 
     def execute(self, source: Source, epoch: int = 1) -> None:
         self._publish(contract.RIG_EXECUTED, Action(source=int(source), epoch=epoch))
@@ -114,6 +134,10 @@ class Rig:
         self.until(lambda: len(self.answers) >= number, f'answer {number} comes')
         return self.answers[-1]
 
+    def status(self, level: bytes) -> bool:
+        """Whether the newest diagnostics have this level."""
+        return bool(self.diagnostics) and self.diagnostics[-1].status[0].level == level
+
     def rest(self) -> None:
         """Let everything that is on its way arrive."""
         for _ in range(20):
@@ -121,10 +145,14 @@ class Rig:
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    rclpy.init()
+def rig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Rig]:
+    monkeypatch.setattr(
+        sys, 'argv', ['policy', '--ros-args', '-p', f'policy:={tmp_path}', '-p', 'seed:=3']
+    )
+    rclpy.init(args=sys.argv)
     task = load_task('pusht')
     policy = ToTheCentre(task)
+    monkeypatch.setattr(policy_node, 'load_card', lambda folder: {'backbone': 'centre'})
     monkeypatch.setattr(policy_node, 'load_policy', lambda name, task, model: policy)
     rig = Rig(policy, task)
     yield rig
@@ -138,21 +166,37 @@ def test_every_step_gets_one_named_answer(rig: Rig) -> None:
         rig.show(step)
         action = rig.answer(step + 1)
         assert (action.epoch, action.observation_step) == (1, step)
-        assert action.source == Source.POLICY and action.device == 'centre'
+        assert (action.source, action.device) == (Source.POLICY, 'centre')
         assert tuple(action.names) == rig.task.action_names
+        assert np.isfinite(list(action.values)).all()
         rig.execute(Source.POLICY)
-    rig.rest()
+        rig.rest()
     assert len(rig.answers) == 6
     assert [one.seq for one in rig.answers] == list(range(6))
     assert rig.policy.histories == [[0], [3, 4]], 'a chunk is executed before the next is asked for'
+
+
+@pytest.mark.parametrize('order', [(2, 1, 0), (1, 2, 0), (0, 2, 1)])
+def test_the_parts_of_a_frame_may_come_in_any_order(rig: Rig, order: tuple[int, ...]) -> None:
+    rig.show(0, order=order)
+    assert rig.answer(1).observation_step == 0
+
+
+def test_a_frame_whose_image_is_lost_is_not_answered(rig: Rig) -> None:
+    rig.show(0, order=(1, 2))
+    rig.rest()
+    assert not rig.answers
+    rig.show(1)
+    assert rig.answer(1).observation_step == 1
+    assert rig.policy.histories == [[1]]
 
 
 def test_after_a_rollback_it_sees_the_restored_past(rig: Rig) -> None:
     rig.show(7)
     rig.answer(1)
     for step in (2, 3):
-        rig.show(step, epoch=2, context=True)
-    rig.show(4, epoch=2)
+        rig.show(step, epoch=2, context=True, mode=Mode.PAUSED)
+    rig.show(4, epoch=2, mode=Mode.PAUSED)
     action = rig.answer(2)
     rig.rest()
     assert (action.epoch, action.observation_step) == (2, 4)
@@ -160,32 +204,73 @@ def test_after_a_rollback_it_sees_the_restored_past(rig: Rig) -> None:
     assert len(rig.answers) == 2, 'the past asks for no answer'
 
 
-def test_a_still_scene_is_answered_once(rig: Rig) -> None:
-    for _ in range(4):
-        rig.show(5, node=55)
-    rig.answer(1)
+def test_a_chunk_that_a_new_epoch_overtakes_is_never_sent(rig: Rig) -> None:
+    rig.policy.hold.clear()
+    rig.show(7)
+    rig.until(lambda: rig.policy.histories, 'the policy is asked')
+    rig.show(2, epoch=2)
     rig.rest()
-    assert len(rig.answers) == 1 and len(rig.policy.histories) == 1
+    rig.policy.hold.set()
+    action = rig.answer(1)
+    rig.rest()
+    assert (action.epoch, action.observation_step) == (2, 2)
+    assert len(rig.answers) == 1
+    assert rig.policy.histories == [[7], [2]]
 
 
-def test_it_goes_on_proposing_while_a_person_drives(rig: Rig) -> None:
-    for step in range(4):
+def test_a_scene_that_stands_still_keeps_its_answer(rig: Rig) -> None:
+    rig.show(5)
+    first = rig.answer(1)
+    rig.show(5, mode=Mode.PAUSED)
+    again = rig.answer(2)
+    assert (again.epoch, again.observation_step) == (1, 5)
+    assert list(again.values) == list(first.values)
+    assert len(rig.policy.histories) == 1
+
+
+def test_it_goes_on_proposing_while_a_person_drives_and_looks_again_after(rig: Rig) -> None:
+    for step in range(3):
         rig.show(step)
         rig.answer(step + 1)
         rig.execute(Source.OPERATOR)
         rig.rest()
-    assert len(rig.policy.histories) == 4
+    assert rig.policy.histories == [[0]]
+    rig.show(2, mode=Mode.PAUSED)
+    rig.until(lambda: len(rig.policy.histories) == 2, 'it plans from what the person left')
+    assert rig.policy.histories[-1] == [1, 2]
+    begun = rig.policy.plan(np.array([0.1, 0.2]))[0]
+    rig.until(
+        lambda: np.array_equal(rig.answers[-1].values, begun), 'the newest step is answered anew'
+    )
+    assert rig.answers[-1].observation_step == 2
+
+
+def test_in_realtime_the_next_chunk_is_asked_for_before_the_last_ends(rig: Rig) -> None:
+    for step in range(4):
+        rig.show(step, pace=Pace.REALTIME)
+        rig.answer(step + 1)
+    rig.until(lambda: len(rig.policy.histories) == 2, 'the next chunk is asked for')
+    assert rig.policy.histories[-1] == [2, 3]
 
 
 def test_a_wrong_image_size_is_named_and_not_answered(
     rig: Rig, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rig.show(0, shape=(48, 64))
-    rig.rest()
+    rig.until(lambda: rig.status(DiagnosticStatus.ERROR), 'the diagnostics say so')
     assert not rig.answers
-    assert 'the camera gives 64x48 pixels and the policy needs 96x96' in capfd.readouterr().err
+    error = capfd.readouterr().err
+    assert 'the camera gives 64x48 pixels' in error
+    assert 'needs 96x96' in error
     rig.show(1)
     assert rig.answer(1).observation_step == 1
+
+
+def test_another_task_is_named(rig: Rig, capfd: pytest.CaptureFixture[str]) -> None:
+    rig.show(0, task='towel')
+    rig.rest()
+    assert not rig.answers
+    assert "the rig runs task 'towel', the policy is for 'pusht'" in capfd.readouterr().err
 
 
 def test_values_that_are_not_finite_are_never_sent(
@@ -196,7 +281,35 @@ def test_values_that_are_not_finite_are_never_sent(
     rig.until(lambda: rig.policy.histories, 'the policy is asked')
     rig.rest()
     assert not rig.answers
-    assert 'not finite at step 0' in capfd.readouterr().err
+    assert 'not finite' in capfd.readouterr().err
     rig.policy.broken = False
     rig.show(1)
     assert rig.answer(1).observation_step == 1
+
+
+def test_the_diagnostics_tell_latency_and_readiness(rig: Rig) -> None:
+    rig.until(lambda: rig.status(DiagnosticStatus.WARN), 'it is not ready yet')
+    rig.show(0)
+    rig.answer(1)
+    rig.until(lambda: rig.status(DiagnosticStatus.OK), 'it is ready')
+    values = {entry.key: entry.value for entry in rig.diagnostics[-1].status[0].values}
+    assert values['ready'] == 'true'
+    assert 0.0 <= float(values['chunk latency p50 (ms)']) <= float(values['chunk latency p95 (ms)'])
+
+
+def test_without_weights_the_process_ends_with_a_sentence(tmp_path: Path) -> None:
+    program = 'import sys; from hiwm_policy.policy_node import main; sys.exit(main())'
+    for given, sentence in (
+        ([], "the parameter 'policy' is empty"),
+        (['--ros-args', '-p', f'policy:={tmp_path}'], 'holds no policy'),
+    ):
+        result = subprocess.run(
+            [sys.executable, '-c', program, *given],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert result.returncode == 1
+        assert sentence in result.stderr
+        assert 'Traceback' not in result.stderr

@@ -34,6 +34,8 @@ from hiwm_rig.stepper import Stepper
 
 MOST_STEPS = 100
 MOST_NODES = 1000
+LAST_WORDS = 0.5  # s, from a fault that ends the process to its end
+STEADY_CLOCK = Clock(clock_type=ClockType.STEADY_TIME)
 
 PARAMETERS = {
     'task': Parameter('pusht', 'which task, by name'),
@@ -148,7 +150,7 @@ class RigNode(DeviceNode):
         self._stepper.start()
         # The period is kept on a steady clock: a clock that is set, or stands still, is no pace.
         self._pace_timer = self.create_timer(
-            self._task.period, self._stepper.tick, clock=Clock(clock_type=ClockType.STEADY_TIME)
+            self._task.period, self._stepper.tick, clock=STEADY_CLOCK
         )
         self.get_logger().info(
             f"{self._backend.name} is ready: task '{self._task.name}', {self._pace.name.lower()}"
@@ -217,9 +219,12 @@ class RigNode(DeviceNode):
             self.get_logger().error(sentence)
             if self._rig.tree.head:
                 self._topics.show_head()
-        # By the executor, so that a service call in progress is still answered.
         if self.executor is not None:
-            self.executor.create_task(rclpy.try_shutdown)
+            self.executor.create_task(self._shut_down_soon)
+
+    def _shut_down_soon(self) -> None:
+        """Shut down once the last state, and the answer to whoever caused the fault, are out."""
+        self.create_timer(LAST_WORDS, rclpy.try_shutdown, clock=STEADY_CLOCK)
 
     # -- services --------------------------------------------------------------------------------
 

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The second phase of training: the denoiser learns the demonstrations' action chunks.
+
+Two ways, by `Size.framed`:
+
+- In a body's frame: the body's pose is what the encoder will read at run time, so here it is taken
+  from the episodes and blurred by more than the encoder's error. No image is touched, which makes a
+  step a hundred times cheaper; the encoder stays as the first phase left it.
+- Otherwise encoder and denoiser learn together from frames. Where the episodes know their scene,
+  the encoder goes on reading it beside (`reading_weight`); else that loss is absent.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import Tensor
+
+from hiwm_policy.dataset import Frames, Windows
+from hiwm_policy.diffusion import Diffusion
+from hiwm_policy.encoder import images_of
+from hiwm_policy.landmark import landmarks_of
+from hiwm_policy.model import PolicyNetwork
+from hiwm_policy.phase import Phase
+from hiwm_policy.reading import reading_loss
+
+FRAMED_BATCH, IMAGE_BATCH = 256, 64
+RATE = 1e-3
+# What is added to poses: metres and radians; the same for all frames of a window, and for each.
+BLUR_POSITION, BLUR_ANGLE, BLUR_EACH = 0.001, 0.01, 0.3
+# Images are moved by up to this many pixels; positions stay, so it must be a small part of a body.
+SHIFT = 1
+# Beside this, a task's constant column would be divided by nothing.
+LEAST_SCALE = 1e-3
+
+
+class ActingData:
+    """Demonstrations on a device, as the denoiser needs them.
+
+    Args:
+        network: Gives the scales; `fit_scales` sets them.
+        frames: The demonstrations.
+        windows: Which rows belong together.
+    """
+
+    def __init__(self, network: PolicyNetwork, frames: Frames, windows: Windows) -> None:
+        self._network, self._frames = network, frames
+        self.fingerprint = frames.fingerprint()
+        self.observations = torch.from_numpy(windows.observations)
+        self.action_rows = torch.from_numpy(windows.actions)
+        self.joints = torch.from_numpy(frames.joints)
+        self.actions = torch.from_numpy(frames.actions)
+        marks = known_landmarks(network, frames)
+        self.landmarks = torch.from_numpy(marks) if marks is not None else None
+        if network.frame is not None and self.landmarks is not None:
+            self.origin, self.angle = network.frame.pose(self.landmarks)
+
+    def __len__(self) -> int:
+        return len(self.observations)
+
+    def fit_scales(self) -> None:
+        """Set the network's scales to the mean and deviation of the demonstrations."""
+        network = self._network
+        rows = self.observations[:, -1]
+        marks = self.landmarks[rows] if self.landmarks is not None else torch.zeros(len(rows), 0, 2)
+        raw = network.raw_chunks(self.actions[self.action_rows], self.joints[rows], marks)
+        network.chunk_mean.copy_(raw.mean((0, 1)))
+        network.chunk_scale.copy_(raw.std((0, 1)).clamp_min(LEAST_SCALE))
+        network.joint_mean.copy_(self.joints.mean(0))
+        network.joint_scale.copy_(self.joints.std(0).clamp_min(LEAST_SCALE))
+
+    def framed_batch(self, chosen: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Features (B, F) and scaled chunks (B, Tp, A) of windows, with blurred poses."""
+        network = self._network
+        assert network.frame is not None
+        rows = self.observations[chosen]
+        count, context = rows.shape
+
+        def blur(*shape: int) -> Tensor:
+            common = torch.randn(count, 1, *shape, generator=generator)
+            return common + BLUR_EACH * torch.randn(count, context, *shape, generator=generator)
+
+        origin = self.origin[rows] + BLUR_POSITION * blur(2)
+        angle = self.angle[rows] + BLUR_ANGLE * blur()
+        joints = self.joints[rows] + BLUR_POSITION * blur(self.joints.shape[1])
+        raw = network.frame.enter(
+            self.actions[self.action_rows[chosen]], origin[:, -1], angle[:, -1]
+        )
+        chunks = (raw - network.chunk_mean.cpu()) / network.chunk_scale.cpu()
+        return network.frame.features(joints, origin, angle), chunks
+
+    def image_batch(self, chosen: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Images (B, To, 3, H, W), joints (B, To, J), actions (B, Tp, A) and rows (B, To)."""
+        rows = self.observations[chosen]
+        frames = torch.from_numpy(self._frames.frames[rows.flatten().numpy()])
+        images = images_of(frames).unflatten(0, rows.shape)
+        return (
+            shifted(images, generator),
+            self.joints[rows],
+            self.actions[self.action_rows[chosen]],
+            rows,
+        )
+
+
+def known_landmarks(network: PolicyNetwork, frames: Frames) -> NDArray[np.float32] | None:
+    """The normalized landmarks (N, P, D) of all frames; None if the episodes know no scene."""
+    landmarks = landmarks_of(network.task)
+    if landmarks is None or frames.scene.shape[1] != len(network.task.scene):
+        return None
+    return landmarks.normalize(landmarks.of_scene(frames.scene)).astype(np.float32)
+
+
+def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images (B, To, 3, H, W), each window moved by up to SHIFT pixels; the border is repeated."""
+    count, context = images.shape[:2]
+    height, width = images.shape[-2:]
+    moves = torch.randint(-SHIFT, SHIFT + 1, (count, 2), generator=generator)
+    rows = (torch.arange(height) + moves[:, :1]).clamp(0, height - 1)
+    columns = (torch.arange(width) + moves[:, 1:]).clamp(0, width - 1)
+    window = torch.arange(count)[:, None, None, None]
+    step = torch.arange(context)[None, :, None, None]
+    picked = images.permute(0, 1, 3, 4, 2)[
+        window, step, rows[:, None, :, None], columns[:, None, None, :]
+    ]
+    return picked.permute(0, 1, 4, 2, 3)
+
+
+def train_acting(
+    network: PolicyNetwork,
+    data: ActingData,
+    *,
+    steps: int,
+    seed: int,
+    folder: Path,
+    device: torch.device,
+    reading_weight: float,
+) -> Phase:
+    """Teaches the denoiser, and without a frame the encoder too; the result is `averaged`.
+
+    Args:
+        reading_weight: Of the loss on landmarks, where both are learned together.
+    """
+    diffusion = Diffusion()
+    framed = network.frame is not None
+    network.to(device)
+    phase = Phase(
+        'acting',
+        network.denoiser if framed else network,
+        steps=steps,
+        rate=RATE,
+        seed=seed + 1,
+        folder=folder,
+        data=data.fingerprint,
+    )
+
+    def framed_loss(generator: torch.Generator) -> Tensor:
+        chosen = torch.randint(len(data), (FRAMED_BATCH,), generator=generator)
+        features, chunks = data.framed_batch(chosen, generator)
+        return diffusion.loss(network.denoiser, features.to(device), chunks.to(device), generator)
+
+    def image_loss(generator: torch.Generator) -> Tensor:
+        chosen = torch.randint(len(data), (IMAGE_BATCH,), generator=generator)
+        images, joints, actions, rows = (
+            part.to(device) for part in data.image_batch(chosen, generator)
+        )
+        keypoints, read = network.encoder(images.flatten(0, 1))
+        keypoints, read = (part.unflatten(0, rows.shape) for part in (keypoints, read))
+        features = network.features(joints, keypoints, read)
+        chunks = network.chunks(actions, joints[:, -1], read[:, -1])
+        loss = diffusion.loss(network.denoiser, features, chunks, generator)
+        if data.landmarks is not None and reading_weight > 0.0:
+            loss = loss + reading_weight * reading_loss(read, data.landmarks[rows.cpu()].to(device))
+        return loss
+
+    phase.run(framed_loss if framed else image_loss)
+    return phase

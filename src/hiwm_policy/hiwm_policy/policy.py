@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shipped policy behind `hiwm_core.policy.Policy`: images and joints to a chunk of actions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+from hiwm_core.error import ConfigurationError, HiwmError
+from hiwm_core.observation import Observation
+from hiwm_core.task import Task
+from hiwm_policy.diffusion import Diffusion
+from hiwm_policy.encoder import channels_last, images_of
+from hiwm_policy.model import BACKBONE, PolicyNetwork, load_model
+
+
+class DiffusionPolicy:
+    """Diffusion Policy on the CPU, one chunk at a time.
+
+    It keeps nothing between calls: the same history and key give the same chunk, on one machine and
+    build and with one number of threads.
+
+    Args:
+        task: What is commanded and measured.
+        network: Trained for it.
+    """
+
+    name = BACKBONE
+
+    def __init__(self, task: Task, network: PolicyNetwork) -> None:
+        self._task = task
+        self._network = network.eval().requires_grad_(False)
+        channels_last(self._network.encoder)
+        self._diffusion = Diffusion()
+
+    @property
+    def context(self) -> int:
+        return self._network.size.context
+
+    @property
+    def chunk_steps(self) -> int:
+        return self._network.size.chunk_steps
+
+    def chunk(self, history: Sequence[Observation], key: int) -> NDArray[np.float64]:
+        """The next actions (Tp, A), within the task's limits.
+
+        Raises:
+            HiwmError: The history is empty, or a frame has not the task's size.
+        """
+        if not history:
+            raise HiwmError('a chunk needs at least one observation')
+        recent = list(history[-self.context :])
+        recent = [recent[0]] * (self.context - len(recent)) + recent
+        for observation in recent:
+            check_frame(self._task, observation.frame)
+        network, size = self._network, self._network.size
+        frames = torch.from_numpy(np.stack([observation.frame for observation in recent]))
+        joints = torch.from_numpy(
+            np.stack([observation.joints for observation in recent]).astype(np.float32)
+        )
+        noise = np.random.default_rng(key).standard_normal(
+            (1, size.horizon, len(self._task.actions)), dtype=np.float32
+        )
+        with torch.inference_mode():
+            keypoints, landmarks = network.encoder(images_of(frames))
+            features = network.features(joints[None], keypoints[None], landmarks[None])
+            chunks = self._diffusion.sample(network.denoiser, features, torch.from_numpy(noise))
+            actions = network.actions(chunks, joints[-1:], landmarks[-1:])
+        return np.clip(
+            actions[0].numpy().astype(np.float64), self._task.action_low, self._task.action_high
+        )
+
+
+def check_frame(task: Task, frame: NDArray[np.uint8]) -> None:
+    """Raises HiwmError if a frame has not the task's size."""
+    if frame.shape != task.frame_shape:
+        height, width = frame.shape[:2]
+        raise HiwmError(
+            f'the camera gives {width}x{height} pixels; the policy of task {task.name} needs '
+            f"{task.camera.width}x{task.camera.height}: set the camera's profile accordingly"
+        )
+
+
+def diffusion(task: Task, model: Path | None) -> DiffusionPolicy:
+    """The entry point `diffusion` in the group `hiwm.policies`."""
+    if model is None:
+        raise ConfigurationError(
+            "the policy 'diffusion' needs trained weights: give the folder that holds them"
+        )
+    network, _ = load_model(model, task)
+    return DiffusionPolicy(task, network)

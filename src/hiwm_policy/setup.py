@@ -1,0 +1,27 @@
+from setuptools import find_packages, setup
+
+PACKAGE = 'hiwm_policy'
+
+setup(
+    name=PACKAGE,
+    version='0.1.0',
+    packages=find_packages(exclude=['test']),
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
+        (f'share/{PACKAGE}', ['package.xml']),
+    ],
+    install_requires=['setuptools'],
+    zip_safe=False,
+    maintainer='Hi-WM maintainers',
+    maintainer_email='maintainers@hiwm.example.com',
+    description='Robot policies: network, training, evaluation, and the node that hosts them.',
+    license='Apache-2.0',
+    entry_points={
+        'console_scripts': [
+            'evaluate = hiwm_policy.evaluate:main',
+            'policy = hiwm_policy.programs:policy',
+            'train = hiwm_policy.train:main',
+        ],
+        'hiwm.policies': ['diffusion = hiwm_policy.policy:diffusion'],
+    },
+)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The evaluation: its figures, what it writes, and that it can be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+import json
+from pathlib import Path
+import sys
+
+import numpy as np
+from numpy.typing import NDArray
+import pytest
+
+from hiwm_core.observation import Observation
+from hiwm_core.task import Task
+from hiwm_policy import evaluate
+from hiwm_policy.model import PolicyNetwork, load_card, save_model
+
+
+class Corridor:
+    """A backend whose progress is the first joint, which goes where it is told."""
+
+    name = 'corridor'
+    context = 1
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def reset(self, scene: NDArray[np.float64], key: int) -> Observation:
+        return self._seen(np.zeros(2))
+
+    def step(
+        self, history: Sequence[Observation], action: NDArray[np.float64], key: int
+    ) -> Observation:
+        assert len(history) == 1
+        return self._seen(action)
+
+    def _seen(self, joints: NDArray[np.float64]) -> Observation:
+        frame = np.zeros(self._task.frame_shape, np.uint8)
+        return Observation(frame, joints, progress=float(joints[0]))
+
+
+class Climber:
+    """A policy that moves on by a tenth a step, three steps at a time."""
+
+    name = 'climber'
+    context = 2
+    chunk_steps = 3
+
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+
+    def chunk(self, history: Sequence[Observation], key: int) -> NDArray[np.float64]:
+        self.lengths.append(len(history))
+        first = history[-1].joints[0]
+        return np.array([[first + 0.1 * step, 0.0] for step in range(1, 5)])
+
+
+def test_an_episode_ends_with_success_in_any_frame(pusht: Task) -> None:
+    policy = Climber()
+    result = evaluate.run_episode(pusht, Corridor(pusht), policy, 1)
+    assert (result.success, result.steps) == (True, 10)
+    assert result.best_progress == pytest.approx(1.0)
+    assert policy.lengths == [1, 2, 2, 2], 'the first chunk knows one observation'
+
+
+def test_an_episode_ends_with_the_tasks_patience(pusht: Task) -> None:
+    short = replace(pusht, episode_steps=4)
+    result = evaluate.run_episode(short, Corridor(short), Climber(), 1)
+    assert (result.success, result.steps) == (False, 4)
+
+
+def test_without_progress_the_rigs_estimate_decides(pusht: Task) -> None:
+    frame = np.zeros(pusht.frame_shape, np.uint8)
+    assert evaluate.succeeded(pusht, Observation(frame, np.zeros(2), success=0.6))
+    assert not evaluate.succeeded(pusht, Observation(frame, np.zeros(2), success=0.4))
+    assert not evaluate.succeeded(pusht, Observation(frame, np.zeros(2), progress=0.95))
+
+
+@pytest.mark.parametrize(
+    ('successes', 'trials', 'low', 'high'),
+    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (40, 100, 0.3094, 0.4980)],
+)
+def test_wilsons_interval(successes: int, trials: int, low: float, high: float) -> None:
+    np.testing.assert_allclose(evaluate.wilson(successes, trials), (low, high), atol=2e-4)
+
+
+def test_the_command_writes_a_table_and_a_picture(
+    pusht: Task,
+    small_network: Callable[..., PolicyNetwork],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save_model(small_network(pusht, framed=True), tmp_path / 'policy', {})
+    monkeypatch.setattr(
+        evaluate, 'load_task', lambda name: replace(pusht, name=name, episode_steps=12)
+    )
+    tables = []
+    for run in ('first', 'second'):
+        path = tmp_path / run / 'evaluation.json'
+        given = ['evaluate', '--policy', str(tmp_path / 'policy'), '--episodes', '2']
+        monkeypatch.setattr(sys, 'argv', [*given, '--seed', '40', '--json', str(path), '--card'])
+        assert evaluate.main() == 0
+        tables.append(json.loads(path.read_text()))
+        assert path.with_suffix('.png').stat().st_size > 1000
+    first, second = tables
+    assert (first['rig'], first['episodes'], first['first_seed']) == ('sim_arm', 2, 40)
+    assert [row['seed'] for row in first['table']] == [40, 41]
+    assert [row['steps'] for row in first['table']] == [12, 12]
+    assert 0.0 <= first['interval_95'][0] <= first['success'] <= first['interval_95'][1] <= 1.0
+    assert first['table'] == second['table']
+    card = load_card(tmp_path / 'policy')
+    assert card['evaluation']['sim_arm']['success'] == first['success']
+    assert 'table' not in card['evaluation']['sim_arm']
+
+
+def test_a_users_mistake_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, sentence in (
+        (['--policy', str(tmp_path)], 'holds no policy'),
+        (['--policy', str(tmp_path), '--rig', 'nothing'], "there is nothing named 'nothing'"),
+        (['--policy', str(tmp_path), '--task', 'nothing'], "there is no task 'nothing'"),
+        (['--policy', str(tmp_path), '--episodes', '0'], '1 or more'),
+    ):
+        monkeypatch.setattr(sys, 'argv', ['evaluate', *arguments])
+        assert evaluate.main() == 1
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1
+        assert lines[0].startswith('evaluate: ')
+        assert sentence in lines[0]
