@@ -1,4 +1,5 @@
-"""Names what a sourced ROS 2 Jazzy installation lacks, as one command; exits with 1 if something is missing."""
+# SPDX-License-Identifier: Apache-2.0
+"""Names what a sourced ROS 2 Jazzy lacks, as one command; exits with 1 if something is missing."""
 
 from __future__ import annotations
 

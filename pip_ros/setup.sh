@@ -52,7 +52,7 @@ if [ $native = 1 ]; then
   lacking=$("$python" pip_ros/native_packages.py) || fail "this ROS 2 installation lacks packages; run: $lacking"
 else
   venv=$PWD/.venv
-  wanted=$(cat pip_ros/requirements.txt pip_ros/torch.txt pip_ros/setup.sh | sha256sum | cut -d' ' -f1)
+  wanted=$(cat pip_ros/requirements.txt pip_ros/torch.txt pip_ros/setup.sh pip_ros/adapt_environment.py | sha256sum | cut -d' ' -f1)
   if [ "$(cat "$venv/.complete" 2>/dev/null)" != "$wanted" ]; then
     say "Setting up .venv (about 1.3 GB; later starts skip this)"
     if [ ! -x "$venv/bin/python" ]; then

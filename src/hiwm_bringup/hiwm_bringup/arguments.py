@@ -74,6 +74,4 @@ def session_arguments() -> list[DeclareLaunchArgument]:
 
 def session_dir() -> PathJoinSubstitution:
     """The session's own folder."""
-    return PathJoinSubstitution(
-        [LaunchConfiguration('record_dir'), LaunchConfiguration('session')]
-    )
+    return PathJoinSubstitution([LaunchConfiguration('record_dir'), LaunchConfiguration('session')])

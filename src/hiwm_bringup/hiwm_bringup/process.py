@@ -18,7 +18,7 @@ REFUSED = 1
 def session_node(package: str, executable: str, **arguments: Any) -> Node:
     """A node with the session's log level and one thread for its numeric libraries.
 
-    More than one busy thread a process makes everything slower on the small machines that this runs on.
+    More than one busy thread in each process makes everything slower on small machines.
     """
     return Node(
         package=package,
@@ -60,5 +60,3 @@ def leaves_session(node: Node, name: str, consequence: str) -> RegisterEventHand
 def _fail(name: str, code: int) -> None:
     """Launch ends with a non-zero exit code for an exception, and for nothing less."""
     raise RuntimeError(f'{name} ended with code {code}; its own last line says why')
-
-

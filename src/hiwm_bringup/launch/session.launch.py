@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything of a session but its rig: policy, multiplexer, recorder and console.
 
-`wm_session.launch.py` and `robot_session.launch.py` include this file and add the rig; nothing in here
-knows which.
+`wm_session.launch.py` and `robot_session.launch.py` include this file and add the rig; nothing in
+here knows which.
 """
 
 from hiwm_bringup.arguments import session_arguments
 from hiwm_bringup.process import ends_session, leaves_session, session_node
+
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
 from launch.conditions import UnlessCondition

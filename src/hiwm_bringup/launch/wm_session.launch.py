@@ -3,6 +3,7 @@
 
 from hiwm_bringup.arguments import session_arguments, session_dir, shipped_model
 from hiwm_bringup.process import ends_session, session_node
+
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -34,9 +35,7 @@ def generate_launch_description() -> LaunchDescription:
     )
     session = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(
-            PathJoinSubstitution(
-                [FindPackageShare('hiwm_bringup'), 'launch', 'session.launch.py']
-            )
+            PathJoinSubstitution([FindPackageShare('hiwm_bringup'), 'launch', 'session.launch.py'])
         ),
         launch_arguments=[
             (declared.name, LaunchConfiguration(declared.name))
