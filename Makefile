@@ -2,7 +2,11 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 ARGS ?=
+# Nodes that were killed leave their shared memory behind; what is in use is left alone.
+SWEEP := fastdds shm clean >/dev/null 2>&1 || true
 PYTEST_ARGS ?=
+# Nodes that were killed leave their shared memory behind; what is in use is left alone.
+SWEEP := fastdds shm clean >/dev/null 2>&1 || true
 
 .PHONY: help setup session test check bench clean
 
@@ -14,11 +18,11 @@ setup: ## make or complete the environment and build the workspace (idempotent)
 
 session: ## open a session in the shipped world model (ARGS="task:=pusht port:=8765" are launch arguments)
 	@bash pip_ros/setup.sh --quiet
-	@source env.bash && exec ros2 launch hiwm_bringup wm_session.launch.py $(ARGS)
+	@source env.bash && { $(SWEEP); } && exec ros2 launch hiwm_bringup wm_session.launch.py $(ARGS)
 
 test: ## run every check: ruff, mypy, unit, node, end-to-end and browser tests
 	@bash pip_ros/setup.sh --quiet --test
-	@source env.bash && bash pip_ros/check.sh && python3 -m pytest $(PYTEST_ARGS)
+	@source env.bash && { $(SWEEP); } && bash pip_ros/check.sh && python3 -m pytest $(PYTEST_ARGS)
 
 check: ## ruff and mypy alone
 	@bash pip_ros/setup.sh --quiet --test
@@ -26,7 +30,7 @@ check: ## ruff and mypy alone
 
 bench: ## measure a whole session; writes bench/results/*.json
 	@bash pip_ros/setup.sh --quiet
-	@source env.bash && python3 -m bench.session --json bench/results/session.json
+	@source env.bash && { $(SWEEP); } && python3 -m bench.session --json bench/results/session.json
 
 clean: ## remove what the build made (not the environment, not your sessions)
 	rm -rf build install log

@@ -234,7 +234,7 @@ def _hz(args: argparse.Namespace) -> int:
     meter = RateMeter(args.window)
     with command_node() as node:
         name = full_name(node, args.topic_name)
-        wait_until(lambda: types_of(node, name), DEFAULT_SPIN_TIME)
+        wait_until(lambda: types_of(node, name), REPORT_PERIOD)
         if not types_of(node, name):
             print(f'WARNING: topic [{name}] does not appear to be published yet', flush=True)
             wait_until(lambda: types_of(node, name), math.inf)

@@ -46,15 +46,15 @@ def talker() -> Iterator[Node]:
 def test_list(talker: Node) -> None:
     # Discovery takes its time on a busy machine; a list is what was found until then.
     expected = {'/arm/text', '/arm/pose', '/camera/image', '/rosout'}
-    wait_for(lambda: expected <= set(ros2('topic', 'list').stdout.split()))
-    names = ros2('topic', 'list').stdout.split()
+    wait_for(lambda: expected <= set(ros2_here('topic', 'list').stdout.split()))
+    names = ros2_here('topic', 'list').stdout.split()
     assert names == sorted(names)
     assert '/_hidden/text' not in names
-    typed = ros2('topic', 'list', '-t', '-a').stdout.splitlines()
+    typed = ros2_here('topic', 'list', '-t', '-a').stdout.splitlines()
     assert '/camera/image [sensor_msgs/msg/Image]' in typed
     assert '/_hidden/text [std_msgs/msg/String]' in typed
-    assert int(ros2('topic', 'list', '-c').stdout) == len(names)
-    verbose = ros2('topic', 'list', '-v').stdout
+    assert int(ros2_here('topic', 'list', '-c').stdout) == len(names)
+    verbose = ros2_here('topic', 'list', '-v').stdout
     published, subscribed = verbose.split('Subscribed topics:')
     assert ' * /arm/text [std_msgs/msg/String] 1 publisher\n' in published
     assert ' * /arm/text [std_msgs/msg/String] 1 subscriber\n' in subscribed
@@ -79,7 +79,9 @@ def test_echo_goes_on_until_it_is_stopped(talker: Node) -> None:
 
 
 def test_echo_shortens_arrays(talker: Node) -> None:
-    image = yaml.safe_load(ros2('topic', 'echo', '--once', '/camera/image').stdout.split('---')[0])
+    image = yaml.safe_load(
+        ros2_here('topic', 'echo', '--once', '/camera/image').stdout.split('---')[0]
+    )
     assert list(image) == [
         'header',
         'height',
@@ -91,27 +93,27 @@ def test_echo_shortens_arrays(talker: Node) -> None:
     ]
     assert image['header'] == {'stamp': {'sec': 0, 'nanosec': 0}, 'frame_id': 'camera'}
     assert image['data'] == [*range(128), '...']
-    short = ros2('topic', 'echo', '--once', '-l', '3', '/camera/image').stdout
+    short = ros2_here('topic', 'echo', '--once', '-l', '3', '/camera/image').stdout
     assert short.endswith("data:\n- 0\n- 1\n- 2\n- '...'\n---\n")
-    whole = ros2('topic', 'echo', '--once', '-f', '/camera/image').stdout.split('---')[0]
+    whole = ros2_here('topic', 'echo', '--once', '-f', '/camera/image').stdout.split('---')[0]
     assert yaml.safe_load(whole)['data'] == list(range(200)) * 3
-    named = ros2('topic', 'echo', '--once', '--no-arr', '--no-str', '/camera/image').stdout
+    named = ros2_here('topic', 'echo', '--once', '--no-arr', '--no-str', '/camera/image').stdout
     assert "data: '<sequence type: uint8, length: 600>'\n" in named
     assert "encoding: '<string length: <4>>'\n" in named
 
 
 def test_echo_of_a_latched_topic(talker: Node) -> None:
-    done = ros2('topic', 'echo', '--once', '/arm/pose')
+    done = ros2_here('topic', 'echo', '--once', '/arm/pose')
     pose = yaml.safe_load(done.stdout.split('---')[0])['pose']
     assert pose['pose']['position'] == {'x': 1.5, 'y': 0.0, 'z': 0.0}
     assert pose['covariance'] == [0.25] + [0.0] * 35
-    named = ros2('topic', 'echo', '--once', '--no-arr', '/arm/pose').stdout
+    named = ros2_here('topic', 'echo', '--once', '--no-arr', '/arm/pose').stdout
     assert "covariance: '<array type: double[36]>'\n" in named
-    part = ros2('topic', 'echo', '--once', '/arm/pose', '--field', 'pose.pose.position')
+    part = ros2_here('topic', 'echo', '--once', '/arm/pose', '--field', 'pose.pose.position')
     assert part.stdout == 'x: 1.5\ny: 0.0\nz: 0.0\n---\n'
-    number = ros2('topic', 'echo', '--once', '/arm/pose', '--field', 'pose.pose.position.x')
+    number = ros2_here('topic', 'echo', '--once', '/arm/pose', '--field', 'pose.pose.position.x')
     assert number.stdout == '1.5\n---\n'
-    row = ros2('topic', 'echo', '--once', '--csv', '/arm/pose').stdout
+    row = ros2_here('topic', 'echo', '--once', '--csv', '/arm/pose').stdout
     np.testing.assert_array_equal(
         [float(value) for value in row.split(',')[3:]], [1.5, 0, 0, 0, 0, 0, 1, 0.25] + [0] * 35
     )
@@ -196,4 +198,4 @@ def test_a_topic_of_two_types_is_refused(talker: Node) -> None:
         other.create_timer(0.05, lambda: image.publish(Image()))
         # Before both are discovered the one type that is known is taken.
         refusal = 'more than one type: [sensor_msgs/msg/Image, std_msgs/msg/String]'
-        wait_for(lambda: refusal in ros2('topic', 'echo', '--once', '/mixed').stderr)
+        wait_for(lambda: refusal in ros2_here('topic', 'echo', '--once', '/mixed').stderr)

@@ -29,6 +29,7 @@ from hiwm_rig.base_node import publisher, subscription
 from hiwm_rig.conversion import frame_of, nanoseconds_of
 
 Launch = Callable[..., LiveRig]
+SIGNALS = pytest.mark.parametrize('end', [signal.SIGINT, signal.SIGTERM], ids=['int', 'term'])
 MAKE_RIG = "make = lambda: RigNode('rig', lambda task, values: PointMass(task))"
 
 
@@ -590,7 +591,7 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize('end', [signal.SIGINT, signal.SIGTERM])
+@SIGNALS
 def test_a_signal_ends_a_running_rig_cleanly(
     process: Callable[..., Process], tmp_path: Path, end: signal.Signals
 ) -> None:
@@ -605,20 +606,22 @@ def test_a_signal_ends_a_running_rig_cleanly(
         assert 'rror' not in rig.text
 
 
-def test_an_interrupt_while_weights_are_loaded_is_no_fault(
-    process: Callable[..., Process],
+@SIGNALS
+def test_a_signal_while_weights_are_loaded_is_no_fault(
+    process: Callable[..., Process], end: signal.Signals
 ) -> None:
+    # They are waited for, from somebody who is gone too when everything is told to end.
     slow = (
         'import time\n'
-        'def backend(task, values):\n'
+        'def make():\n'
         "    print('loading', flush=True)\n"
-        '    time.sleep(1.0)\n'
-        '    return PointMass(task)\n'
-        "make = lambda: RigNode('rig', backend)"
+        '    while rclpy.ok():\n'
+        '        time.sleep(0.02)\n'
+        "    raise ConfigurationError('nobody answered')"
     )
     with process(slow) as rig:
         until(lambda: 'loading' in rig.text)
-        rig.child.send_signal(signal.SIGINT)
+        rig.child.send_signal(end)
         assert rig.wait() == 0
         assert 'Traceback' not in rig.text
 

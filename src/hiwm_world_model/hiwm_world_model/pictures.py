@@ -55,8 +55,10 @@ def save_drift(
                 middle = np.nanmedian(values[:, steps], axis=0)
                 line = axis.plot(steps, middle, label=f'{kind} ({len(values)})')[0]
                 if kind == 'all':
-                    high = np.nanpercentile(values[:, steps], 90, axis=0)
-                    axis.plot(steps, high, ':', color=line.get_color(), label='all, 90 %')
+                    # Of decibels the low ones are the bad ones.
+                    share = 10 if units[measure] == 'dB' else 90
+                    worst = np.nanpercentile(values[:, steps], share, axis=0)
+                    axis.plot(steps, worst, ':', color=line.get_color(), label='all, worst 10 %')
         axis.set_title(measure)
         axis.set_xlabel('step')
         axis.set_ylabel(units[measure])
