@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 
 from builtin_interfaces.msg import Time
@@ -37,10 +36,8 @@ def image_message(frame: NDArray[np.uint8], stamp: Time) -> Image:
     message.encoding = 'rgb8'
     message.is_bigendian = 0
     message.step = int(frame.shape[1]) * 3
-    # An array.array is taken over as it is; any other sequence would be iterated byte by byte.
-    data = array('B')
-    data.frombytes(np.ascontiguousarray(frame).data.cast('B'))
-    message.data = data
+    # The message's own array takes the bytes at once; assigning any sequence would iterate it.
+    message.data.frombytes(np.ascontiguousarray(frame).data.cast('B'))
     return message
 
 
