@@ -66,7 +66,7 @@ else
     # A download that breaks is tried again, and what was fetched before is not fetched twice.
     for attempt in 1 2 3; do
       if "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar on --retries 10 --no-deps -r pip_ros/requirements.txt \
-        | { if [ $quiet = 1 ]; then grep --line-buffered -E '^(Collecting|ERROR)' | awk '{printf "\r  %d packages", NR; fflush()} END {print ""}'; else cat; fi; } \
+        | { if [ $quiet = 1 ]; then { grep --line-buffered -E '^(Collecting|ERROR)' || true; } | awk '{printf "\r  %d packages", NR; fflush()} END {if (NR) print ""}'; else cat; fi; } \
         && "$venv/bin/python" -m pip install --disable-pip-version-check --retries 10 -r pip_ros/torch.txt | { grep -E '^(Collecting|Successfully)' || true; }; then
         installed=1; break
       fi

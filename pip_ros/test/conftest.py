@@ -17,6 +17,9 @@ import time
 
 import pytest
 
+# Under nohup the hang-up is inherited as ignored, and launch would respect that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 PACKAGE = 'launch_test_package'
 PATIENCE = 30.0
 
