@@ -162,6 +162,15 @@ class Recorder:
         return free
 
 
+def free_bag(session: Path) -> Path:
+    """A folder for a bag in a session's folder: `bag`, or `bag-2` and so on if it goes on."""
+    folder, number = session / 'bag', 1
+    while folder.exists():
+        number += 1
+        folder = session / f'bag-{number}'
+    return folder
+
+
 def describe_session(
     *, session: str, task: str, operator_id: str, models: Mapping[str, Path | None]
 ) -> dict[str, str]:

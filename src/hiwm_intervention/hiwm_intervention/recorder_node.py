@@ -28,7 +28,7 @@ from hiwm_core import contract
 from hiwm_core.error import ConfigurationError
 from hiwm_core.parameter import Parameter
 from hiwm_core.task import load_task
-from hiwm_intervention.recorder import MEGABYTE, Recorder, describe_session
+from hiwm_intervention.recorder import MEGABYTE, Recorder, describe_session, free_bag
 from hiwm_rig.base_node import declare, interface, profile_of, publisher, run_node
 
 STATE_PERIOD = 1.0  # s
@@ -73,7 +73,7 @@ class RecorderNode(Node):
                 for role in ('world_model', 'policy')
             },
         )
-        folder = Path(values['record_dir']).expanduser().resolve() / self._session / 'bag'
+        folder = free_bag(Path(values['record_dir']).expanduser().resolve() / self._session)
         self._recorder = Recorder(
             folder,
             contract.RECORDED_TOPICS,

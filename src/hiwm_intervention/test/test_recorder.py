@@ -17,7 +17,7 @@ from rosbags.rosbag2 import Reader
 
 from hiwm_core.contract import IMAGE, MUX_STATE, RECORDED_TOPICS
 from hiwm_core.error import ErrorCode, HiwmError
-from hiwm_intervention.recorder import Recorder, describe_session
+from hiwm_intervention.recorder import Recorder, describe_session, free_bag
 
 PLENTY = 10**12
 PATIENCE = 20.0  # s
@@ -147,3 +147,11 @@ def test_the_session_is_described(tmp_path: Path) -> None:
     assert 'other' not in data
     assert data['hiwm_version'] == '0.1.0'
     assert all(isinstance(value, str) for value in data.values())
+
+
+def test_a_session_that_goes_on_gets_another_bag(tmp_path: Path) -> None:
+    assert free_bag(tmp_path) == tmp_path / 'bag'
+    (tmp_path / 'bag').mkdir()
+    assert free_bag(tmp_path) == tmp_path / 'bag-2'
+    (tmp_path / 'bag-2').mkdir()
+    assert free_bag(tmp_path) == tmp_path / 'bag-3'

@@ -245,14 +245,12 @@ def test_a_write_that_fails_is_told_and_ends_the_session(
         ('', 'min_free_mb:=1000000000', 'min_free_mb'),
         ('', 'task:=juggling', "there is no task 'juggling'"),
         ('', 'session:=../elsewhere', "'../elsewhere'"),
-        ('taken', 'task:=pusht', 'exists already'),
     ],
 )
 def test_what_it_cannot_use_is_refused_with_one_sentence(
     tmp_path: Path, folder: str, parameter: str, sentence: str
 ) -> None:
     (tmp_path / 'file').write_text('')
-    (tmp_path / 'taken' / 'here' / 'bag').mkdir(parents=True)
     process = start(tmp_path / folder, parameter)
     output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1

@@ -8,10 +8,9 @@ frame's messages the state comes last, so that who has the state can have the re
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hiwm_msgs.msg import RigState, TreeEvent
-from rclpy.node import Node as RosNode
 
 from hiwm_core import contract
 from hiwm_core.action import Action
@@ -27,6 +26,9 @@ from hiwm_rig.conversion import (
     time_message,
 )
 from hiwm_rig.diagnostics import Diagnostics
+
+if TYPE_CHECKING:
+    from rclpy.node import Node as RosNode
 
 
 class RigPublisher:
