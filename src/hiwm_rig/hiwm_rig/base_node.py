@@ -257,10 +257,11 @@ def run_node(make: Callable[[], Node]) -> int:
         return _refuse(f'the ROS arguments cannot be used: {reason}')
     node: Node | None = None
     try:
+        # Before the node says that it is there: interrupted half made, an executor complains.
+        executor = SingleThreadedExecutor()
         node = make()
         if isinstance(node, DeviceNode):
             node.start()
-        executor = SingleThreadedExecutor()
         executor.add_node(node)
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -211,16 +211,14 @@ def drive(job: Job) -> tuple[Task, str, Trajectory]:
 
 
 def run_jobs(jobs: list[Job], make: Callable[[Job], Outcome], workers: int) -> Iterator[Outcome]:
-    """Make every episode, in this process or in several; outcomes come as they are ready.
+    """Make every episode in processes of their own; outcomes come as they are ready.
 
     Interrupted, processes finish the episodes that they are at, and those are kept.
 
     Args:
         make: Writes one episode; a function of a module, so that other processes can import it.
     """
-    if workers == 1:
-        yield from map(make, jobs)
-        return
+    # Also for one: an interrupt inside the physics' or the drawing's callbacks would be lost there.
     pool = ProcessPoolExecutor(
         workers, mp_context=multiprocessing.get_context('spawn'), initializer=_ignore_interrupt
     )
