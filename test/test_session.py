@@ -139,7 +139,7 @@ def test_a_whole_session(rig: str, tmp_path: Path) -> None:
         }
     # Before the recorder has found the rig, only the still start is shown, again and again.
     begin = min(recorded)
-    assert len({published[stamp] for stamp in published if stamp <= begin}) == 1
+    assert len({published[stamp] for stamp in published if stamp <= begin}) <= 1
     running = {stamp: digest for stamp, digest in published.items() if stamp >= begin}
     assert len(running) > 120
     assert {stamp: recorded.get(stamp) for stamp in running} == running

@@ -2,9 +2,10 @@
 """The recorder on the graph: every topic of the contract, undecoded, into one bag a session.
 
 Subscriptions are raw: the bytes that the middleware delivered are the bytes in the bag. They are
-reliable and deep, and latched where the publisher is, so that nothing is lost. An interrupt does
-not end the recording at once: what the other nodes still say while they stop is recorded until the
-graph is quiet.
+reliable and deep, and latched where the publisher is, so that nothing is lost. It says that it
+records once the rig's frames arrive, not before: a subscription that the rig has not found yet
+records nothing. An interrupt does not end the recording at once: what the other nodes still say
+while they stop is recorded until the graph is quiet.
 """
 
 from __future__ import annotations
@@ -34,9 +35,12 @@ from hiwm_rig.base_node import declare, interface, profile_of, publisher, run_no
 STATE_PERIOD = 1.0  # s
 WATCH_PERIOD = 0.05  # s, how soon a fault or an interrupt is noticed
 SUBSCRIPTION_DEPTH = 1000
-QUIET = 0.3  # s without a message after an interrupt: the graph has stopped
+# So many looks in a row without a message after an interrupt: the graph has stopped. Looks, not
+# seconds: between two of them everything that waits is taken, however late this process is.
+QUIET_LOOKS = 6
 LONGEST_FAREWELL = 2.0  # s; a launch kills what has not stopped after 5
 LAST_WORD = 0.5  # s
+FRAME_TOPICS = (contract.IMAGE, contract.CAMERA_INFO, contract.JOINT_STATES, contract.RIG_STATE)
 
 PARAMETERS = {
     'task': Parameter('pusht', 'which task, by name'),
@@ -81,9 +85,12 @@ class RecorderNode(Node):
             min_free_bytes=values['min_free_mb'] * MEGABYTE,
         )
         self._state = publisher(self, contract.RECORDER_STATE)
-        self._heard_at = time.monotonic()
+        self._silent_looks = 0
+        self._unheard = {topic.name for topic in FRAME_TOPICS}
         self._interrupted_at = 0.0
-        for topic in contract.RECORDED_TOPICS:
+        # A participant finds another's subscriptions in the order in which they were made: whoever
+        # sends images here, which come last, has found all the others.
+        for topic in reversed(contract.RECORDED_TOPICS):
             quality = contract.Quality(depth=SUBSCRIPTION_DEPTH, latched=topic.quality.latched)
             self.create_subscription(
                 interface(topic.type),
@@ -104,13 +111,18 @@ class RecorderNode(Node):
 
     def _taker(self, topic: str) -> Callable[[bytes, Any], None]:
         def take(data: bytes, info: Any) -> None:
-            self._heard_at = time.monotonic()
+            self._silent_looks = 0
             self._recorder.take(topic, data, info['received_timestamp'] or time.time_ns())
+            if topic in self._unheard:
+                self._unheard.remove(topic)
+                if not self._unheard:
+                    self._tell()
 
         return take
 
     def _on_signal(self, number: int, frame: Any) -> None:
-        self._interrupted_at = self._interrupted_at or time.monotonic()
+        if not self._interrupted_at:
+            self._interrupted_at, self._silent_looks = time.monotonic(), 0
 
     def _watch(self) -> None:
         """Every now and then: has the recording failed, or is it to end?"""
@@ -119,11 +131,9 @@ class RecorderNode(Node):
             self.exit_code = 1
             self._end()
         elif self._interrupted_at:
-            now = time.monotonic()
-            if (
-                now - max(self._heard_at, self._interrupted_at) > QUIET
-                or now - self._interrupted_at > LONGEST_FAREWELL
-            ):
+            self._silent_looks += 1
+            late = time.monotonic() - self._interrupted_at > LONGEST_FAREWELL
+            if late or self._silent_looks > QUIET_LOOKS:
                 self._end()
 
     def _end(self) -> None:
@@ -140,7 +150,7 @@ class RecorderNode(Node):
         recorder = self._recorder
         state = RecorderState()
         state.header.stamp = self.get_clock().now().to_msg()
-        state.recording = not (recorder.fault or recorder.closed)
+        state.recording = not (self._unheard or recorder.fault or recorder.closed)
         state.session = self._session
         state.uri = str(recorder.folder)
         state.messages = recorder.messages

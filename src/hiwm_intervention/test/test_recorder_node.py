@@ -83,7 +83,8 @@ class Listener:
         That a publisher has found the recorder does not mean that the recorder has found the
         publisher, and a reliable reader hears nothing before that.
         """
-        self.until(lambda: self.states and self.states[-1].recording, 'the recorder records')
+        self.until(lambda: self.states, 'the recorder is there')
+        assert not self.states[0].recording, 'nothing has been heard yet'
         deadline = time.monotonic() + PATIENCE
         while True:
             self._until_next_state()
@@ -93,6 +94,7 @@ class Listener:
             self._until_next_state()
             self._until_next_state()
             if self.states[-1].messages - before == len(contract.RECORDED_TOPICS):
+                assert self.states[-1].recording
                 return
             assert time.monotonic() < deadline, 'the recorder does not hear everything'
 

@@ -108,6 +108,8 @@ export function showRecorder(recorder, offline = false) {
     } else if (recorder.recording) {
       state = recorder.free_bytes < LITTLE_DISK ? 'low' : 'on';
       text = state === 'low' ? `Recording, only ${left}` : 'Recording';
+    } else if (recorder.uri) {
+      text = 'Waiting for frames';
     }
   }
   chip.dataset.state = state;
