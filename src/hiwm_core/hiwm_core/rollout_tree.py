@@ -9,25 +9,16 @@ Randomness: a node's `key` is a hash of its parent's key, the action and the bra
 root's of the session seed and the start. A branch takes over the salt of the branch that its fork
 was made on, unless it is to be resampled. The same node and the same actions therefore draw the
 same numbers.
-
-A record of the journal is the length of a JSON text (little-endian, 32 bits), that text, and for a
-node the frame, compressed by zlib. The text's `kind` says what it is: `session` (first, with the
-seed), `node`, `branch` (a new one, or a new label), `checkpoint`, `head` (it was moved). A root's
-record is also that of the branch that begins with it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from enum import IntEnum
-import hashlib
-import json
+from dataclasses import replace
 from pathlib import Path
 import struct
 from typing import Any
-import zlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,61 +26,23 @@ from numpy.typing import NDArray
 from hiwm_core.action import Source
 from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_core.journal import Journal
+from hiwm_core.key import child_key, root_key, step_key
 from hiwm_core.observation import Observation
+from hiwm_core.tree_node import Branch, Label, Node
+from hiwm_core.tree_record import (
+    LONGEST_NAME,
+    branch_of,
+    decode_change,
+    decode_node,
+    decode_observation,
+    encode_branch,
+    encode_change,
+    encode_node,
+    is_node,
+)
 
 JOURNAL_NAME = 'tree.journal'
 CACHED_BYTES = 64_000_000
-
-
-class Label(IntEnum):
-    """A person's judgement of a branch: the constants of `hiwm_msgs/srv/Label`."""
-
-    NONE = 0
-    SUCCESS = 1
-    FAILURE = 2
-    DISCARD = 3
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Node:
-    """One step, without its observation.
-
-    Attributes:
-        id: From 1, in the order of making.
-        parent: 0 for a root.
-        step: Steps from its root.
-        epoch: In which it was made.
-        branch: On which it was made.
-        source: Who chose the action that led to it.
-        action: float64 (A,), what was executed; empty for a root.
-        key: 64 bits of randomness for the step that leads on from here.
-        progress: The task's measure of success; NaN if unknown.
-        success: Probability that the task is done; NaN if unknown.
-    """
-
-    id: int
-    parent: int
-    step: int
-    epoch: int
-    branch: str
-    source: Source
-    action: NDArray[np.float64]
-    key: int
-    progress: float
-    success: float
-
-
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """A name for a path; see `hiwm_msgs/msg/TreeBranch`. `salt` sets its randomness apart."""
-
-    name: str
-    root: int
-    fork: int
-    head: int
-    salt: int = 0
-    label: Label = Label.NONE
-    note: str = ''
 
 
 class RolloutTree:
@@ -119,12 +72,12 @@ class RolloutTree:
         self._records: dict[int, int] = {}
         self._cache: OrderedDict[int, Observation] = OrderedDict()
         self._cached_bytes = 0
-        self._journal = Journal(folder / JOURNAL_NAME)
+        self._free_numbers: dict[str, int] = {}
+        self._path = folder / JOURNAL_NAME
+        self._journal = Journal(self._path, self._replay)
         try:
-            for number in range(len(self._journal)):
-                self._replay(number)
             if not len(self._journal):
-                self._write({'kind': 'session', 'seed': seed})
+                self._journal.append(encode_change('session', seed=seed))
         except HiwmError:
             self.close()
             raise
@@ -169,8 +122,7 @@ class RolloutTree:
         if node_id in self._cache:
             self._cache.move_to_end(node_id)
             return self._cache[node_id]
-        _, observation = _decode(self._journal.read(self._records[node_id]))
-        assert observation is not None
+        observation = decode_observation(self._journal.read(self._records[node_id]))
         self._remember(node_id, observation)
         return observation
 
@@ -194,9 +146,11 @@ class RolloutTree:
 
     def free_branch_name(self, stem: str) -> str:
         """`stem-N` with the smallest N that no branch has."""
-        number = 1
+        number = self._free_numbers.get(stem, 1)
         while f'{stem}-{number}' in self.branches:
             number += 1
+        # Names are never given back, so the next search begins here.
+        self._free_numbers[stem] = number
         return f'{stem}-{number}'
 
     # -- writing ---------------------------------------------------------------------------------
@@ -207,7 +161,7 @@ class RolloutTree:
         It goes on from there on `branch`, or else on the branch that the node was made on.
         """
         name = self.branch(branch or self.node(node_id).branch).name
-        self._write({'kind': 'head', 'node': node_id, 'branch': name, 'epoch': self.epoch + 1})
+        self._journal.append(encode_change('head', node=node_id, branch=name, epoch=self.epoch + 1))
         self.epoch += 1
         self.head = node_id
         self.head_branch = name
@@ -274,7 +228,7 @@ class RolloutTree:
             raise HiwmError(
                 f"a checkpoint '{name}' exists already; choose another name", ErrorCode.NAME_TAKEN
             )
-        self._write({'kind': 'checkpoint', 'name': name, 'node': node_id})
+        self._journal.append(encode_change('checkpoint', name=name, node=node_id))
         self.checkpoints[name] = node_id
         return node
 
@@ -284,16 +238,15 @@ class RolloutTree:
 
     def root_key(self, scene: NDArray[np.float64]) -> int:
         """The key of a start."""
-        return _hash(struct.pack('<q', self.seed), scene.tobytes())
+        return root_key(self.seed, scene)
 
     def child_key(self, parent: Node, action: NDArray[np.float64], branch: str) -> int:
         """The key of a child; the same for the same parent, action and salt."""
-        salt = self.branch(branch).salt
-        return _hash(struct.pack('<QQ', parent.key, salt), action.tobytes())
+        return child_key(parent.key, self.branch(branch).salt, action)
 
     def step_key(self, node_id: int, branch: str) -> int:
         """The randomness of the step that leads on from a node on a branch."""
-        return _hash(struct.pack('<QQ', self.node(node_id).key, self.branch(branch).salt))
+        return step_key(self.node(node_id).key, self.branch(branch).salt)
 
     def close(self) -> None:
         """Close the journal."""
@@ -302,11 +255,11 @@ class RolloutTree:
     # -- the journal -----------------------------------------------------------------------------
 
     def _add(self, node: Node, observation: Observation) -> None:
-        number = self._write({'kind': 'node', **_node_data(node)}, observation)
-        self._take(node, number)
+        number = self._journal.append(encode_node(node, observation))
+        self._take_node(number, node)
         self._remember(node.id, observation)
 
-    def _take(self, node: Node, number: int) -> None:
+    def _take_node(self, number: int, node: Node) -> None:
         """What the record of a node changes, written now or read back."""
         self.nodes[node.id] = node
         self._records[node.id] = number
@@ -320,18 +273,7 @@ class RolloutTree:
         self.branches[node.branch] = branch
 
     def _put_branch(self, branch: Branch) -> Branch:
-        self._write(
-            {
-                'kind': 'branch',
-                'name': branch.name,
-                'root': branch.root,
-                'fork': branch.fork,
-                'head': branch.head,
-                'salt': branch.salt,
-                'label': int(branch.label),
-                'note': branch.note,
-            }
-        )
+        self._journal.append(encode_branch(branch))
         self.branches[branch.name] = branch
         return branch
 
@@ -340,119 +282,45 @@ class RolloutTree:
             raise HiwmError(
                 f"a branch '{name}' exists already; choose another name", ErrorCode.NAME_TAKEN
             )
+        if len(name.encode()) > LONGEST_NAME:
+            raise HiwmError(f"a branch's name has at most {LONGEST_NAME} bytes; choose another")
 
     def _remember(self, node_id: int, observation: Observation) -> None:
         self._cache[node_id] = observation
-        self._cached_bytes += observation.frame.nbytes
+        self._cached_bytes += _size(observation)
         while self._cached_bytes > CACHED_BYTES and len(self._cache) > 1:
             _, oldest = self._cache.popitem(last=False)
-            self._cached_bytes -= oldest.frame.nbytes
+            self._cached_bytes -= _size(oldest)
 
-    def _write(self, data: dict[str, Any], observation: Observation | None = None) -> int:
-        return self._journal.append(_encode(data, observation))
-
-    def _replay(self, number: int) -> None:
-        payload = self._journal.read(number)
+    def _replay(self, number: int, payload: bytes) -> None:
+        """Apply a record that was read back."""
         try:
-            self._apply(number, _decode(payload, with_observation=False)[0])
-        except (LookupError, ValueError, TypeError, AttributeError, struct.error) as error:
+            if is_node(payload):
+                self._take_node(number, decode_node(payload))
+            else:
+                self._take_change(decode_change(payload))
+        except (LookupError, ValueError, TypeError, struct.error) as error:
             raise HiwmError(
-                f'record {number} of {self._journal.path} is none of a rollout tree ({error!r}); '
+                f'record {number} of {self._path} is none of a rollout tree ({error!r}); '
                 'move the file away or choose another folder',
                 ErrorCode.STORAGE_FAULT,
             ) from error
 
-    def _apply(self, number: int, data: dict[str, Any]) -> None:
-        kind = data['kind']
+    def _take_change(self, fields: dict[str, Any]) -> None:
+        kind = fields['kind']
         if kind == 'session':
-            self.seed = data['seed']
+            self.seed = fields['seed']
         elif kind == 'head':
-            self.head, self.head_branch = data['node'], data['branch']
-            self.epoch = data['epoch']
+            self.head, self.head_branch = fields['node'], fields['branch']
+            self.epoch = fields['epoch']
         elif kind == 'checkpoint':
-            self.checkpoints[data['name']] = data['node']
+            self.checkpoints[fields['name']] = fields['node']
         elif kind == 'branch':
-            self.branches[data['name']] = Branch(
-                data['name'],
-                data['root'],
-                data['fork'],
-                data['head'],
-                data['salt'],
-                Label(data['label']),
-                data['note'],
-            )
-        elif kind == 'node':
-            self._take(_node_of(data), number)
+            branch = branch_of(fields)
+            self.branches[branch.name] = branch
         else:
             raise ValueError(f'unknown kind {kind}')
 
 
-def _hash(*parts: bytes) -> int:
-    digest = hashlib.blake2b(b''.join(parts), digest_size=8).digest()
-    return int.from_bytes(digest, 'little')
-
-
-def _node_data(node: Node) -> dict[str, Any]:
-    return {
-        'id': node.id,
-        'parent': node.parent,
-        'step': node.step,
-        'epoch': node.epoch,
-        'branch': node.branch,
-        'source': int(node.source),
-        'action': node.action.tolist(),
-        'key': node.key,
-        'progress': node.progress,
-        'success': node.success,
-    }
-
-
-def _node_of(data: dict[str, Any]) -> Node:
-    return Node(
-        id=data['id'],
-        parent=data['parent'],
-        step=data['step'],
-        epoch=data['epoch'],
-        branch=data['branch'],
-        source=Source(data['source']),
-        action=np.array(data['action'], dtype=np.float64),
-        key=data['key'],
-        progress=data['progress'],
-        success=data['success'],
-    )
-
-
-def _encode(data: dict[str, Any], observation: Observation | None) -> bytes:
-    """A record; Python's JSON writes floats so that they are read back bit for bit, with NaN."""
-    frame = b''
-    if observation is not None:
-        data['observation'] = {
-            'shape': observation.frame.shape,
-            'joints': observation.joints.tolist(),
-            'scene': observation.scene.tolist(),
-            'fidelity': observation.fidelity,
-            'state': observation.state.tolist(),
-        }
-        frame = zlib.compress(np.ascontiguousarray(observation.frame).data, level=1)
-    text = json.dumps(data, separators=(',', ':')).encode()
-    return struct.pack('<I', len(text)) + text + frame
-
-
-def _decode(
-    payload: bytes, *, with_observation: bool = True
-) -> tuple[dict[str, Any], Observation | None]:
-    (length,) = struct.unpack_from('<I', payload)
-    data: dict[str, Any] = json.loads(payload[4 : 4 + length])
-    if not with_observation or 'observation' not in data:
-        return data, None
-    seen = data['observation']
-    frame = np.frombuffer(zlib.decompress(payload[4 + length :]), np.uint8).reshape(seen['shape'])
-    return data, Observation(
-        frame=frame,
-        joints=np.array(seen['joints'], dtype=np.float64),
-        scene=np.array(seen['scene'], dtype=np.float64),
-        progress=data['progress'],
-        success=data['success'],
-        fidelity=seen['fidelity'],
-        state=np.array(seen['state'], dtype=np.float64),
-    )
+def _size(observation: Observation) -> int:
+    return observation.frame.nbytes + observation.state.nbytes

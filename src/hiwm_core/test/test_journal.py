@@ -19,8 +19,9 @@ import time
 
 import pytest
 
+from hiwm_core import journal as journal_module
 from hiwm_core.error import ErrorCode, HiwmError
-from hiwm_core.journal import HEADER, MAGIC, Journal
+from hiwm_core.journal import HEADER, MAGIC, MARK, TAIL_BYTES, Journal
 
 RECORDS = [b'first', b'', b'\0' * 30, bytes(range(256))]
 
@@ -134,11 +135,13 @@ def test_a_kill_while_the_file_was_made_leaves_an_empty_journal(
     assert path.read_bytes() == MAGIC
 
 
-@pytest.mark.parametrize('content', [b'x', b'HIWMLOX', b'HIWMLOG2' + bytes(99), b'a long file ...'])
+@pytest.mark.parametrize('content', [b'x', b'HIWMLOX', b'HIWMLOG1' + bytes(99), b'a long file ...'])
 def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / 'a'
     path.write_bytes(content)
-    with pytest.raises(HiwmError, match='is not a journal of this program; move it away') as error:
+    with pytest.raises(
+        HiwmError, match='is not a journal of this version of the program; move it away'
+    ) as error:
         Journal(path)
     assert error.value.code is ErrorCode.STORAGE_FAULT
     assert path.read_bytes() == content
@@ -173,6 +176,145 @@ def test_a_closed_journal_refuses_and_touches_no_other_file(path: Path, tmp_path
             journal.read(0)
         assert other.read() == b''
     journal.close()
+
+
+# -- damage --------------------------------------------------------------------------------------
+
+
+def flip(data: bytes, begin: int, dice: random.Random) -> bytes:
+    """Some bits changed from a place on, at most a few hundred bytes apart."""
+    damaged = bytearray(data)
+    first = dice.randrange(begin, len(data))
+    for _ in range(dice.randint(1, 8)):
+        place = min(first + dice.randrange(300), len(data) - 1)
+        damaged[place] ^= 1 << dice.randrange(8)
+    return bytes(damaged)
+
+
+def spoil(data: bytes, begin: int, dice: random.Random) -> bytes:
+    """What a crash or a bad disk may make of the end of a file, from a place on."""
+    place = dice.randrange(begin, len(data))
+    length = dice.randrange(1, 2000)
+    match dice.randrange(4):
+        case 0:
+            return data[:place]
+        case 1:
+            return data + dice.choice((bytes(length), dice.randbytes(length)))
+        case 2:
+            return data[:place] + bytes(min(length, len(data) - place)) + data[place + length :]
+        case _:
+            return flip(data, begin, dice)
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_a_spoilt_tail_costs_what_was_damaged_and_no_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, seed: int
+) -> None:
+    dice = random.Random(seed)
+    for trial in range(40):
+        written = [dice.randbytes(dice.choice((0, 9, 700, 4000))) for _ in range(30)]
+        path = tmp_path / str(trial) / 'a'
+        write(path, written)
+        whole = path.read_bytes()
+        ends = [len(MAGIC)]
+        for record in written:
+            ends.append(ends[-1] + HEADER.size + len(record))
+        spoilt = spoil(whole, ends[-1 - dice.randint(1, 4)], dice)
+        path.write_bytes(spoilt)
+        both = min(len(whole), len(spoilt))
+        same = next((place for place in range(both) if whole[place] != spoilt[place]), both)
+        sound = sum(end <= same for end in ends[1:])
+        cut = len(spoilt) - ends[sound]
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            assert records(path) == written[:sound], f'seed {seed}, trial {trial}'
+        assert path.read_bytes() == whole[: ends[sound]]
+        if cut:
+            assert f'{path} ended in {cut} damaged bytes' in caplog.text
+            assert path.with_name('a.cut-1').read_bytes() == spoilt[ends[sound] :]
+        else:
+            assert not caplog.text
+        caplog.clear()
+        write(path, [b'more'])
+        assert records(path) == [*written[:sound], b'more']
+        assert not caplog.text, 'it is whole again'
+
+
+@pytest.fixture
+def long_path(tmp_path: Path) -> Path:
+    """A journal of 30 records, several tails long."""
+    path = tmp_path / 'long'
+    write(path, [bytes([number]) * 9000 for number in range(30)])
+    return path
+
+
+def test_damage_in_the_middle_is_refused_and_nothing_is_changed(long_path: Path) -> None:
+    whole = long_path.read_bytes()
+    dice = random.Random(1)
+    size = HEADER.size + 9000
+    for part in (0, 4, 7, 8, 11, 12, size - 1, *(dice.randrange(size) for _ in range(20))):
+        number = dice.randrange(20)
+        begin = len(MAGIC) + number * size
+        damaged = bytearray(whole)
+        damaged[begin + part] ^= 1 << dice.randrange(8)
+        long_path.write_bytes(damaged)
+        with pytest.raises(HiwmError, match='nothing was changed; restore it') as error:
+            Journal(long_path)
+        assert error.value.code is ErrorCode.STORAGE_FAULT
+        assert f'{long_path} is damaged at byte {begin} and goes on' in error.value.message
+        assert long_path.read_bytes() == damaged
+        assert list(long_path.parent.iterdir()) == [long_path]
+    # The way out that the sentence names.
+    os.truncate(long_path, begin)
+    assert len(records(long_path)) == number
+
+
+def test_a_long_stretch_without_a_whole_record_is_a_tail(
+    long_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = long_path.read_bytes()
+    size = HEADER.size + 9000
+    end = len(MAGIC) + 10 * size
+    for rest in (
+        bytes(len(whole) - end),
+        MARK * 20_000,
+        HEADER.pack(MARK, 2 * TAIL_BYTES, 0) + bytes(2 * TAIL_BYTES),
+    ):
+        long_path.write_bytes(whole[:end] + rest)
+        with caplog.at_level(logging.WARNING):
+            assert len(records(long_path)) == 10
+        assert f'ended in {len(rest)} damaged bytes' in caplog.text
+
+
+@pytest.mark.parametrize('block', [4, 5, 11, 8999, 9012, 20_000])
+def test_blocks_may_end_anywhere(
+    long_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    whole = long_path.read_bytes()
+    monkeypatch.setattr(journal_module, 'BLOCK_BYTES', block)
+    assert len(records(long_path)) == 30
+    damaged = bytearray(whole)
+    damaged[len(MAGIC)] ^= 1
+    # Only the very last record is sound, so that the search for one passes many blocks.
+    for number in range(1, 29):
+        damaged[len(MAGIC) + number * (HEADER.size + 9000) + 5000] ^= 1
+    long_path.write_bytes(damaged)
+    with pytest.raises(HiwmError, match=f'damaged at byte {len(MAGIC)} and goes on'):
+        Journal(long_path)
+
+
+def test_what_reading_refuses_leaves_the_file_as_it_is(path: Path) -> None:
+    def refuse(number: int, payload: bytes) -> None:
+        assert payload == RECORDS[number]
+        if number == 2:
+            raise HiwmError('not this one')
+
+    torn = path.read_bytes()[:-1]
+    path.write_bytes(torn)
+    with pytest.raises(HiwmError, match='not this one'):
+        Journal(path, refuse)
+    assert path.read_bytes() == torn
+    assert records(path) == RECORDS[:-1]
 
 
 # -- the disk ------------------------------------------------------------------------------------

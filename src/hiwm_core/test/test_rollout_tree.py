@@ -16,7 +16,10 @@ from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_core.journal import Journal
 from hiwm_core.observation import Observation
 from hiwm_core.rollout_tree import JOURNAL_NAME, Branch, Label, Node, RolloutTree
+from hiwm_core.tree_record import NODE, NODE_TAG
 
+# A node whose record claims more than it has.
+NAMELESS = NODE.pack(NODE_TAG, 1, 9, 9, 1, 0, 0, 1, 5, 0.0, 0.0, 0.0)
 SCENE = np.array([0.1, -0.0, 1e-300])
 
 
@@ -187,6 +190,9 @@ def test_branches_share_the_path_to_their_fork(tree: RolloutTree) -> None:
     tree.add_root(observed(1), 'run-2', 1)
     assert tree.add_branch('d', 6) == Branch('d', root=6, fork=6, head=6)
     assert tree.free_branch_name('run') == 'run-3'
+    tree.add_branch('run-3', 6)
+    tree.add_branch('run-5', 6)
+    assert [tree.free_branch_name('run') for _ in range(2)] == ['run-4', 'run-4']
 
 
 def test_a_checkpoint_names_a_node(tree: RolloutTree, open_tree: Callable[[], RolloutTree]) -> None:
@@ -229,6 +235,7 @@ def test_labels_are_kept_while_the_branch_goes_on(
         (lambda t: t.add_branch('b-1', 1), ErrorCode.NAME_TAKEN, "a branch 'b-1' exists"),
         (lambda t: t.add_root(observed(1), 'b-1', 1), ErrorCode.NAME_TAKEN, "branch 'b-1' exists"),
         (lambda t: t.add_checkpoint('c', 1), ErrorCode.NAME_TAKEN, "a checkpoint 'c' exists"),
+        (lambda t: t.add_branch('ä' * 32768, 1), ErrorCode.INVALID_ARGUMENT, 'at most 65535 bytes'),
         (lambda t: t.add_checkpoint('', 1), ErrorCode.INVALID_ARGUMENT, 'needs a name'),
     ],
 )
@@ -326,8 +333,33 @@ def test_a_tree_cut_at_any_byte_opens_with_every_whole_node(
     assert (counts[0], counts[-1]) == (0, 3)
 
 
+@pytest.mark.parametrize('seed', range(20))
+def test_a_flipped_tail_costs_the_last_nodes_alone(
+    tree: RolloutTree, tmp_path: Path, caplog: pytest.LogCaptureFixture, seed: int
+) -> None:
+    drive(tree, 'run-1', *range(30))
+    expected = summary(tree)
+    tree.close()
+    journal = tmp_path / 'session' / JOURNAL_NAME
+    content = bytearray(journal.read_bytes())
+    dice = np.random.default_rng(seed)
+    for place in len(content) - dice.integers(1, 2000, size=3):
+        content[place] ^= 1 << int(dice.integers(8))
+    journal.write_bytes(content)
+    with caplog.at_level('WARNING'):
+        cut = RolloutTree(tmp_path / 'session', 7)
+    assert f'{journal} ended in' in caplog.text
+    assert 25 < len(cut.nodes) < 31
+    assert summary(cut)[-1] == expected[-1][: len(cut.nodes)]
+    assert cut.head == len(cut.nodes)
+    for number, node in enumerate(cut.nodes):
+        assert_same(cut.observation(node), observed(number))
+    drive(cut, 'run-1', 5)
+    cut.close()
+
+
 def test_a_journal_of_something_else_is_refused(tmp_path: Path) -> None:
-    for number, payload in enumerate((b'', b'abc', b'\4\0\0\0{}{}', b'\2\0\0\0[]', b'\2\0\0\0{}')):
+    for number, payload in enumerate((b'', b'abc', b'[]', b'{}', b'{"kind":"x"}', b'N', NAMELESS)):
         folder = tmp_path / str(number)
         journal = Journal(folder / JOURNAL_NAME)
         journal.append(payload)
@@ -342,7 +374,8 @@ def test_a_journal_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_memory_holds_only_the_newest_frames(
     tree: RolloutTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rollout_tree, 'CACHED_BYTES', 3 * observed(0).frame.nbytes)
+    one = observed(0)
+    monkeypatch.setattr(rollout_tree, 'CACHED_BYTES', 3 * (one.frame.nbytes + one.state.nbytes))
     drive(tree, 'run-1', *range(20))
     # The journal is gone, so only what is in memory can be had.
     os.truncate(tmp_path / 'session' / JOURNAL_NAME, 8)
