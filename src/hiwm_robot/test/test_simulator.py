@@ -13,7 +13,8 @@ from gym_pusht.envs.pusht import PushTEnv
 import numpy as np
 import pytest
 
-from hiwm_core.error import ConfigurationError, HiwmError
+from hiwm_core.backend import first_observation, next_observation
+from hiwm_core.error import ConfigurationError, ErrorCode, HiwmError
 from hiwm_core.extension import load_backend
 from hiwm_core.observation import Observation
 from hiwm_core.task import load_task
@@ -27,6 +28,7 @@ TASK = load_task('pusht')
 CONTINUE = """
 import sys
 import numpy as np
+from hiwm_core.backend import next_observation
 from hiwm_core.observation import Observation
 from hiwm_core.task import load_task
 from hiwm_robot.sims import load_simulator
@@ -37,7 +39,7 @@ states, frames, progress = [], [], []
 for state, actions in zip(stored['states'], stored['actions']):
     seen = Observation(np.empty((0, 0, 3), np.uint8), np.empty(0), state=state)
     for action in actions:
-        seen = backend.step([seen], action, 0)
+        seen = next_observation(backend, seen, action, 0)
     states.append(seen.state)
     frames.append(seen.frame)
     progress.append(seen.progress)
@@ -99,20 +101,22 @@ def test_steps_are_the_same_in_any_order(backend) -> None:
     episode = contact_rich(backend, 3, 40)
     other = contact_rich(backend, 4, 40)
     for index in np.random.default_rng(0).permutation(40):
-        again = backend.step([episode.observations[index]], episode.actions[index], key=int(index))
+        again = next_observation(
+            backend, episode.observations[index], episode.actions[index], key=int(index)
+        )
         assert np.array_equal(again.state, episode.observations[index + 1].state)
         assert np.array_equal(again.frame, episode.observations[index + 1].frame)
         assert again.progress == episode.observations[index + 1].progress
-        backend.step([other.observations[index]], other.actions[index], key=0)
+        next_observation(backend, other.observations[index], other.actions[index], key=0)
 
 
 def test_a_start_is_the_given_scene(backend) -> None:
     for seed in range(10):
         scene = TASK.start_scene(seed)
-        seen = backend.reset(scene, key=seed)
+        seen = first_observation(backend, scene, key=seed)
         assert seen.scene == pytest.approx(scene, abs=1e-12)
         assert seen.joints == pytest.approx(scene[:2], abs=1e-12)
-        assert np.array_equal(seen.frame, backend.reset(scene, key=0).frame)
+        assert np.array_equal(seen.frame, first_observation(backend, scene, key=0).frame)
         assert seen.fidelity == 1.0
         assert seen.state.shape == (10,)
 
@@ -132,10 +136,10 @@ def test_scene_and_state_convert_both_ways() -> None:
 def test_frames_and_success_are_those_of_gym_pusht(backend) -> None:
     env = fresh_env()
     expert = load_expert(TASK, 0)
-    seen = backend.reset(TASK.start_scene(2), key=0)
+    seen = first_observation(backend, TASK.start_scene(2), key=0)
     for _ in range(TASK.episode_steps):
         before, action = seen, expert.action(seen)
-        seen = backend.step([before], action, key=0)
+        seen = next_observation(backend, before, action, key=0)
         put_state(env, before.state)
         pixels, _, terminated, _, info = env.step(action * 1000.0)
         assert np.array_equal(seen.frame, pixels)
@@ -149,16 +153,19 @@ def test_frames_and_success_are_those_of_gym_pusht(backend) -> None:
 def test_the_entry_point_gives_the_simulator() -> None:
     found = load_backend('sim_arm', TASK)
     assert found.name == 'sim_arm'
-    assert found.context == 1
+    assert found.state_size == 10
 
 
 def test_what_cannot_be_is_refused_in_one_sentence(backend) -> None:
-    seen = backend.reset(TASK.start_scene(0), key=0)
-    foreign = Observation(seen.frame, seen.joints, seen.scene)
-    with pytest.raises(HiwmError, match='continues only from its own observations'):
-        backend.step([foreign], np.array([0.1, 0.1]), key=0)
+    seen = first_observation(backend, TASK.start_scene(0), key=0)
+    with pytest.raises(HiwmError, match='continues only from its own states'):
+        backend.step(np.zeros((1, 50)), np.array([[0.1, 0.1]]), [0])
+    pixels = Observation(seen.frame, seen.joints)
+    with pytest.raises(HiwmError, match='does not read frames') as refusal:
+        next_observation(backend, pixels, np.array([0.1, 0.1]), key=0)
+    assert refusal.value.code is ErrorCode.NOT_SUPPORTED
     with pytest.raises(HiwmError, match='tee_x'):
-        backend.reset(np.array([0.1, 0.1, 3.0, 0.1, 0.0]), key=0)
+        first_observation(backend, np.array([0.1, 0.1, 3.0, 0.1, 0.0]), key=0)
     with pytest.raises(ConfigurationError, match='no weights'):
         sim_arm(TASK, Path('model.safetensors'))
     for name in ('juggling', '../pusht', ''):

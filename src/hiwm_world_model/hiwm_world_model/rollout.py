@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model open loop beside recorded episodes: same start, same actions, and the distance."""
+"""A model unrolled open loop, and how far two scenes or two frames are from each other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from hiwm_world_model.features import subtract
+from hiwm_world_model.features import SceneGeometry, subtract
 from hiwm_world_model.model import Latent, WorldModel
 
 
@@ -47,14 +47,14 @@ class PoseErrors:
     other_deg: NDArray[np.float64]
 
 
-def pose_errors(model: WorldModel, predicted: Tensor, true: Tensor) -> PoseErrors:
-    """NaN where a task has no body of a kind."""
-    change = subtract(model.task, predicted, true)
-    scale = model.task.camera.metres_per_pixel
+def pose_errors(geometry: SceneGeometry, predicted: Tensor, true: Tensor) -> PoseErrors:
+    """NaN where a task has no body of a kind, or a scene is NaN."""
+    change = subtract(geometry.task, predicted, true)
+    scale = geometry.task.camera.metres_per_pixel
     driven: list[Tensor] = []
     other: list[Tensor] = []
     angle: list[Tensor] = []
-    for body in model.geometry.bodies:
+    for body in geometry.bodies:
         if body.planar:
             distance = change[..., body.position].square().sum(-1).sqrt() / scale
             (driven if body.command else other).append(distance)

@@ -25,9 +25,10 @@ from torch.nn import functional
 
 from hiwm_core.error import ConfigurationError, HiwmError
 from hiwm_core.task import Task, load_task
+from hiwm_world_model.backend import WorldModelBackend
 from hiwm_world_model.dataset import Dataset, Windows, cached_dataset
 from hiwm_world_model.decoder import unquantize
-from hiwm_world_model.evaluate import evaluate, table
+from hiwm_world_model.evaluate import Plan, evaluate, table
 from hiwm_world_model.features import subtract
 from hiwm_world_model.fit import Fit
 from hiwm_world_model.model import Architecture, WorldModel
@@ -303,7 +304,8 @@ class Training:
                 for step in {horizon // 2, horizon}:
                     latent = latents[step]
                     evidence.append(model.evidence(latent, model.decode(latent.shown)))
-                    errors = pose_errors(model, latent.shown.cpu(), self.scene[starts + step].cpu())
+                    true = self.scene[starts + step].cpu()
+                    errors = pose_errors(model.geometry, latent.shown.cpu(), true)
                     off = np.fmax(errors.driven_px, errors.other_px)
                     good.append(torch.from_numpy(off < WRONG_SHARE * self.task.camera.width))
         if not evidence:
@@ -386,9 +388,8 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     save_model(out, model, facts)
     if arguments.heldout:
-        measured = evaluate(
-            task, model, arguments.heldout, seed=settings.seed, episodes=40, pictures=out
-        )
+        plan = Plan(settings.seed, episodes=40, play_steps=0, data=arguments.heldout, pictures=out)
+        measured = evaluate(task, WorldModelBackend(model), plan)
         facts['metrics'] = measured['kinds']
         save_model(out, model, facts)
     return facts

@@ -13,10 +13,14 @@ import sys
 import numpy as np
 import pytest
 
-from hiwm_core.error import ConfigurationError, HiwmError
+from hiwm_core.action import Source
+from hiwm_core.backend import first_observation, next_observation, observe
+from hiwm_core.error import ConfigurationError, ErrorCode, HiwmError
 from hiwm_core.extension import load_backend
 from hiwm_core.observation import Observation
+from hiwm_core.rollout_tree import RolloutTree
 from hiwm_core.task import Task
+from hiwm_core.what_if import expand
 from hiwm_world_model.backend import WorldModelBackend, make_backend
 from hiwm_world_model.model import WorldModel
 from hiwm_world_model.weights import CARD_NAME, WEIGHTS_NAME, load_model, save_model
@@ -25,15 +29,16 @@ REPLAY = """
 import hashlib, sys
 from pathlib import Path
 import numpy as np, torch
+from hiwm_core.backend import first_observation, next_observation
 from hiwm_core.task import load_task
 from hiwm_world_model.backend import make_backend
 torch.set_num_threads(1)
 task = load_task('pusht')
 backend = make_backend(task, Path(sys.argv[1]))
-seen = backend.reset(task.start_scene(5), 1)
+seen = first_observation(backend, task.start_scene(5), 1)
 digest = hashlib.sha256()
 for step in range(12):
-    seen = backend.step([seen], np.array([0.1 + 0.02 * step, 0.3]), 1000 + step)
+    seen = next_observation(backend, seen, np.array([0.1 + 0.02 * step, 0.3]), 1000 + step)
     digest.update(seen.frame.tobytes() + seen.state.tobytes())
 print(digest.hexdigest())
 """
@@ -50,9 +55,9 @@ def same(first: Observation, second: Observation) -> bool:
 
 def push(task: Task, backend: WorldModelBackend, key: int) -> Observation:
     """Six steps through the block."""
-    seen = backend.reset(np.array([0.2, 0.3, 0.25, 0.25, 0.5]), 0)
+    seen = first_observation(backend, np.array([0.2, 0.3, 0.25, 0.25, 0.5]), 0)
     for _ in range(6):
-        seen = backend.step([seen], np.array([0.3, 0.28]), key)
+        seen = next_observation(backend, seen, np.array([0.3, 0.28]), key)
     return seen
 
 
@@ -147,14 +152,14 @@ def test_missing_files_are_named(tmp_path: Path, task: Task, small_model: WorldM
 
 def test_steps_are_the_same_in_any_order(task: Task, small_model: WorldModel) -> None:
     backend = WorldModelBackend(small_model)
-    start = backend.reset(task.start_scene(7), 0)
-    first = backend.step([start], np.array([0.1, 0.2]), 11)
-    second = backend.step([first], np.array([0.4, 0.2]), 12)
+    start = first_observation(backend, task.start_scene(7), 0)
+    first = next_observation(backend, start, np.array([0.1, 0.2]), 11)
+    second = next_observation(backend, first, np.array([0.4, 0.2]), 12)
     for _ in range(3):
-        backend.step([second], np.array([0.5, 0.5]), 13)
-        assert same(backend.step([first], np.array([0.4, 0.2]), 12), second)
-        assert same(backend.step([start], np.array([0.1, 0.2]), 11), first)
-        assert same(backend.reset(task.start_scene(7), 99), start)
+        next_observation(backend, second, np.array([0.5, 0.5]), 13)
+        assert same(next_observation(backend, first, np.array([0.4, 0.2]), 12), second)
+        assert same(next_observation(backend, start, np.array([0.1, 0.2]), 11), first)
+        assert same(first_observation(backend, task.start_scene(7), 99), start)
 
 
 def test_a_second_process_sees_the_same_bits(
@@ -162,10 +167,10 @@ def test_a_second_process_sees_the_same_bits(
 ) -> None:
     save_model(tmp_path, small_model, {})
     backend = make_backend(task, tmp_path)
-    seen = backend.reset(task.start_scene(5), 1)
+    seen = first_observation(backend, task.start_scene(5), 1)
     digest = hashlib.sha256()
     for step in range(12):
-        seen = backend.step([seen], np.array([0.1 + 0.02 * step, 0.3]), 1000 + step)
+        seen = next_observation(backend, seen, np.array([0.1 + 0.02 * step, 0.3]), 1000 + step)
         digest.update(seen.frame.tobytes() + seen.state.tobytes())
     other = subprocess.run(
         [sys.executable, '-c', REPLAY, str(tmp_path)], capture_output=True, text=True, check=True
@@ -197,17 +202,74 @@ def test_a_batch_is_its_parts(task: Task, small_model: WorldModel) -> None:
 
 def test_it_goes_on_from_another_rigs_observation(task: Task, small_model: WorldModel) -> None:
     backend = WorldModelBackend(small_model)
-    start = backend.reset(task.start_scene(3), 0)
+    start = first_observation(backend, task.start_scene(3), 0)
     action = np.array([0.3, 0.3])
     foreign = replace(start, state=np.zeros(10))
-    assert same(backend.step([foreign], action, 5), backend.step([start], action, 5))
+    with pytest.raises(HiwmError, match='continues only from its own'):
+        backend.step(foreign.state[None], action[None], [5])
+    assert same(
+        next_observation(backend, foreign, action, 5), next_observation(backend, start, action, 5)
+    )
     picture = replace(start, state=np.empty(0), scene=np.empty(0))
-    found = backend.start_from_frame(start.frame)
-    assert same(backend.step([picture], action, 5), backend.step([found], action, 5))
+    found = observe(backend, backend.encode(start.frame[None]))[0]
+    assert same(
+        next_observation(backend, picture, action, 5), next_observation(backend, found, action, 5)
+    )
     with pytest.raises(HiwmError, match='frames of 96 x 96 x 3'):
-        backend.start_from_frame(np.zeros((48, 96, 3), np.uint8))
+        backend.encode(np.zeros((1, 48, 96, 3), np.uint8))
+
+
+def test_an_expansion_is_its_branches(tmp_path: Path, task: Task, small_model: WorldModel) -> None:
+    backend = WorldModelBackend(small_model)
+    tree = RolloutTree(tmp_path, 3)
+    scene = task.start_scene(5)
+    root = tree.add_root(first_observation(backend, scene, 0), 'run-1', tree.root_key(scene))
+    actions = np.random.default_rng(0).uniform(task.action_low, task.action_high, (6, 8, 2))
+    expansion = expand(task, backend, tree, root.id, actions, frames_at=[7])
+    assert np.isnan(expansion.readings.fidelity[:, :7]).all()
+    assert np.isfinite(expansion.readings.fidelity[:, 7]).all()
+    for row in range(6):
+        tree.move_head(root.id)
+        seen, node = tree.observation(root.id), root
+        for step in range(8):
+            key = tree.step_key(node.id, 'run-1')
+            seen = next_observation(backend, seen, actions[row, step], key)
+            node = tree.add_child(seen, actions[row, step], Source.POLICY, 'run-1')
+            np.testing.assert_allclose(expansion.states[row, step], seen.state, atol=1e-4)
+        apart = np.abs(expansion.frames[7][row].astype(int) - seen.frame)
+        assert (apart > 1).mean() < 0.001
+    tree.close()
+
+
+def test_a_device_that_has_no_memory_left_is_one_sentence(
+    task: Task, small_model: WorldModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch  # noqa: PLC0415
+
+    backend = WorldModelBackend(small_model)
+    states = backend.start(task.start_scene(1), 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(small_model.dynamics, 'forward', lambda *_: torch.empty(2**50))
+        with pytest.raises(HiwmError, match='no memory left on the device cpu for 1 st') as error:
+            backend.step(states, np.array([[0.1, 0.1]]), [1])
+    assert error.value.code is ErrorCode.MODEL_FAULT
+    assert '\n' not in error.value.message
+    assert np.isfinite(backend.step(states, np.array([[0.1, 0.1]]), [1])).all(), 'it goes on'
+
+
+def test_a_gpu_that_is_absent_is_refused(
+    tmp_path: Path, task: Task, small_model: WorldModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch  # noqa: PLC0415
+
+    save_model(tmp_path, small_model, {})
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(ConfigurationError, match="'cuda' was asked for, but torch finds no GPU"):
+        load_backend('world_model', task, tmp_path, 'cuda')
+    for device in ('auto', 'cpu'):
+        assert load_backend('world_model', task, tmp_path, device).name == 'world_model'
 
 
 def test_a_start_that_is_no_scene_is_refused(task: Task, small_model: WorldModel) -> None:
     with pytest.raises(HiwmError, match='has 5 values'):
-        WorldModelBackend(small_model).reset(np.zeros(3), 0)
+        first_observation(WorldModelBackend(small_model), np.zeros(3), 0)

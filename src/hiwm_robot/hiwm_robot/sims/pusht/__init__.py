@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Push-T: gym-pusht's physics and a scripted expert for it."""
+"""Push-T: gym-pusht's physics, a scripted expert for it, and a reader of its picture."""
 
 from __future__ import annotations
 
 from hiwm_core.task import Task
 from hiwm_robot.sims.pusht.expert import PushtExpert
+from hiwm_robot.sims.pusht.pose_reader import PushtPoseReader
 from hiwm_robot.sims.pusht.simulator import PushtSimulator
 
 
@@ -16,3 +17,8 @@ def make_simulator(task: Task) -> PushtSimulator:
 def make_expert(task: Task, seed: int, skill: float) -> PushtExpert:
     """The scripted expert of Push-T."""
     return PushtExpert(task, seed, skill)
+
+
+def make_pose_reader(task: Task) -> PushtPoseReader:
+    """The reader of Push-T's frames."""
+    return PushtPoseReader(task)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """gym-pusht behind the backend protocol: bit-exact to continue from any of its observations.
 
-The interface is in metres, gym-pusht is in units of a millimetre. An observation's `state` is ten
-float64 in gym-pusht's units: pusher x, y, vx, vy; block x, y, angle (unwrapped), vx, vy, angular
-velocity. A pymunk space remembers more than that (contact impulses for warm starts, bias
-velocities), so the space is rebuilt from the ten numbers before every step; then they are the whole
-state, and a step gives the same bits whether or not it follows a restore.
+The interface is in metres, gym-pusht is in units of a millimetre. A state is ten float64 in
+gym-pusht's units: pusher x, y, vx, vy; block x, y, angle (unwrapped), vx, vy, angular velocity. A
+pymunk space remembers more than that (contact impulses for warm starts, bias velocities), so the
+space is rebuilt from the ten numbers before every step; then they are the whole state, and a step
+gives the same bits whether or not it follows a restore.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ os.environ.setdefault('PYGAME_HIDE_SUPPORT_PROMPT', '1')
 
 from gym_pusht.envs.pusht import PushTEnv, pymunk_to_shapely
 
-from hiwm_core.error import ConfigurationError, HiwmError
-from hiwm_core.observation import Observation
+from hiwm_core.backend import Readings
+from hiwm_core.error import ConfigurationError, ErrorCode, HiwmError
 from hiwm_core.task import Task
 
 FloatArray = NDArray[np.float64]
@@ -32,6 +32,8 @@ FloatArray = NDArray[np.float64]
 UNITS_PER_METRE = 1000.0
 STATE_SIZE = 10
 SCENE_NAMES = ('pusher_x', 'pusher_y', 'tee_x', 'tee_y', 'tee_angle')
+# s; so short that nothing moves, while the space finds which bodies touch.
+INSTANT = 1e-20
 
 
 class StateEnv(PushTEnv):
@@ -105,6 +107,8 @@ def scene_of_state(state: FloatArray) -> FloatArray:
 class PushtSimulator:
     """Push-T's physics as a `hiwm_core.backend.Backend`; deterministic, so keys play no part.
 
+    Rows of a batch are computed one after the other, so a row's bits do not depend on the others.
+
     Args:
         task: Push-T's task; its scene names, camera size and rate must be gym-pusht's.
 
@@ -113,7 +117,7 @@ class PushtSimulator:
     """
 
     name = 'sim_arm'
-    context = 1
+    state_size = STATE_SIZE
 
     def __init__(self, task: Task) -> None:
         if task.scene_names != SCENE_NAMES:
@@ -132,41 +136,71 @@ class PushtSimulator:
             observation_width=task.camera.width,
             observation_height=task.camera.height,
         )
+        # What the space was last built from, if it was not stepped since: it is not built twice.
+        self._built: bytes = b''
 
-    def reset(self, scene: FloatArray, key: int) -> Observation:
-        """The scene (5,) at rest, as given; where bodies overlap the first steps push them apart.
+    def start(self, scene: FloatArray, key: int) -> FloatArray:
+        """The state (1, 10) of a scene (5,) at rest, as given; overlapping bodies part later.
 
         Raises:
             HiwmError: The scene is not one of this task.
         """
+        self._built = b''
         self._env.write_state(state_of_scene(self._task.check_scene(scene)))
-        return self._observe(self._env._get_coverage())
+        return self._env.read_state()[None]
 
-    def step(self, history: Sequence[Observation], action: FloatArray, key: int) -> Observation:
-        """One period of 0.1 s (ten substeps of gym-pusht) towards `action` (2,), metres.
+    def encode(self, frames: NDArray[np.uint8]) -> FloatArray:
+        """Refused: physics cannot begin from pixels. Raises HiwmError (NOT_SUPPORTED)."""
+        raise HiwmError(
+            'the simulated arm does not read frames; start it from a scene',
+            ErrorCode.NOT_SUPPORTED,
+        )
+
+    def step(self, states: FloatArray, actions: FloatArray, keys: Sequence[int]) -> FloatArray:
+        """One period of 0.1 s (ten substeps of gym-pusht) towards `actions` (B, 2), metres.
 
         Raises:
-            HiwmError: `history[-1]` has no state, so it is not this simulator's.
+            HiwmError: The states are not this simulator's.
         """
-        state = history[-1].state
-        if state.shape != (STATE_SIZE,):
+        if states.shape[1:] != (STATE_SIZE,):
             raise HiwmError(
-                f'this observation has a state of {state.size} numbers and not {STATE_SIZE}; '
-                'the simulated arm continues only from its own observations'
+                f'states of shape {states.shape} were given; '
+                'the simulated arm continues only from its own states'
             )
-        self._env.write_state(state)
-        *_, info = self._env.step(np.asarray(action, dtype=np.float64) * UNITS_PER_METRE)
-        return self._observe(float(info['coverage']))
+        after = np.empty_like(states)
+        for row, (state, action) in enumerate(zip(states, actions, strict=True)):
+            self._env.write_state(state)
+            self._built = b''
+            self._env.step(np.asarray(action, dtype=np.float64) * UNITS_PER_METRE)
+            after[row] = self._env.read_state()
+        return after
 
-    def _observe(self, coverage: float) -> Observation:
-        state = self._env.read_state()
-        scene = scene_of_state(state)
-        return Observation(
-            frame=np.ascontiguousarray(self._env._render()),
-            joints=self._task.joints_of_scene(scene),
+    def decode(self, states: FloatArray) -> NDArray[np.uint8]:
+        """The frames uint8 (B, H, W, 3) that gym-pusht draws of states (B, 10)."""
+        frames = np.empty((len(states), *self._task.frame_shape), np.uint8)
+        for row, state in enumerate(states):
+            self._build(state)
+            frames[row] = self._env._render()
+        return frames
+
+    def heads(self, states: FloatArray, frames: NDArray[np.uint8] | None = None) -> Readings:
+        """The scene and the coverage of states (B, 10), exactly."""
+        scene = np.stack([scene_of_state(state) for state in states])
+        coverage = np.empty(len(states))
+        for row, state in enumerate(states):
+            self._build(state)
+            coverage[row] = self._env._get_coverage()
+        return Readings(
+            joints=np.stack([self._task.joints_of_scene(row) for row in scene]),
             scene=scene,
             progress=coverage,
-            success=1.0 if coverage > self._task.success_above else 0.0,
-            fidelity=1.0,
-            state=state,
+            success=(coverage > self._task.success_above).astype(np.float64),
+            fidelity=np.ones(len(states)),
         )
+
+    def _build(self, state: FloatArray) -> None:
+        """The space in a state (10,), with its contacts, which gym-pusht draws too."""
+        if self._built != (built := state.tobytes()):
+            self._env.write_state(state)
+            self._env.space.step(INSTANT)
+            self._built = built
