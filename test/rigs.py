@@ -6,15 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 MODELS = Path(__file__).parents[1] / 'src' / 'hiwm_bringup' / 'models' / 'pusht'
+WORLD_MODEL = ['ros2', 'run', 'hiwm_world_model', 'world_model', '--ros-args']
+# A rig's name, and after a colon the backend that it is given instead of its own.
 RIGS = {
     'sim_arm': ['ros2', 'run', 'hiwm_robot', 'sim_arm', '--ros-args'],
-    'world_model': [
-        'ros2',
-        'run',
-        'hiwm_world_model',
-        'world_model',
-        '--ros-args',
-        '-p',
-        f'model:={MODELS / "world_model"}',
-    ],
+    'world_model': [*WORLD_MODEL, '-p', f'model:={MODELS / "world_model"}'],
+    'world_model:sim_arm': [*WORLD_MODEL, '-p', 'backend:=sim_arm'],
 }

@@ -20,6 +20,7 @@ from hiwm_rig.conversion import nanoseconds_of
 from test.probe import Probe, watching
 from test.process import Process
 from test.rigs import RIGS
+from test.rollout_client import RolloutClient
 
 RIGHT = np.array([0.02, 0.0])
 
@@ -32,7 +33,7 @@ def rig_name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope='module')
 def probe(rig_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Probe]:
     """A rig in lockstep, in a process of its own, and a listener that was there before it."""
-    log = tmp_path_factory.mktemp(rig_name) / 'log'
+    log = tmp_path_factory.mktemp('rig') / 'log'
     with (
         watching() as probe,
         Process([*RIGS[rig_name], '-p', 'pace:=lockstep', '-p', 'seed:=7'], log),
@@ -130,7 +131,7 @@ def test_joints_are_named_and_in_metres(fresh: Probe) -> None:
 
 def test_state_says_what_the_rig_is(fresh: Probe, rig_name: str) -> None:
     state = fresh.state
-    assert state.rig == rig_name and state.task == 'pusht'
+    assert state.rig == rig_name.split(':', maxsplit=1)[0] and state.task == 'pusht'
     assert state.pace == RigState.PACE_LOCKSTEP and state.period == pytest.approx(0.1)
     assert state.can_pause and state.can_rollback and state.can_branch
     assert 0.0 <= state.progress <= 1.0 and 0.0 <= state.success <= 1.0
@@ -344,3 +345,11 @@ def test_the_tree_is_given_in_pages(fresh: Probe) -> None:
     assert all(node.parent < node.node for node in pages)
     heads = {branch.name: branch.head for branch in whole.branches}
     assert heads[fresh.state.branch] == whole.head
+
+
+def test_every_rig_answers_whether_the_policy_recovers(fresh: Probe) -> None:
+    client = RolloutClient(fresh)
+    _, result = client.ask(count=2, horizon=5)
+    assert result.error_code == int(ErrorCode.INVALID_ARGUMENT)
+    assert "name one in the goal or in the rig's parameter 'policy'" in result.message
+    client.destroy()

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,8 @@ class Action:
         device: What it came from; may be empty.
         seq: Counts its sender's messages.
         deadman: The operator's dead-man level; true from sources that have none.
+        idle: The operator commands no motion now; time stands still where it may.
+        spread: How far the sender's own samples lie apart, 1: the task's `max_step`; NaN: unknown.
     """
 
     values: NDArray[np.float64]
@@ -45,6 +48,8 @@ class Action:
     device: str = ''
     seq: int = 0
     deadman: bool = True
+    idle: bool = False
+    spread: float = math.nan
 
 
 def read_values(task: Task, names: Sequence[str], values: Sequence[float]) -> NDArray[np.float64]:

@@ -39,9 +39,10 @@ class BagReader:
         if not (path / METADATA_NAME).is_file():
             raise HiwmError(
                 f'{path} is no finished bag: it has no {METADATA_NAME}. If its recorder was '
-                'killed, `ros2 bag reindex` may mend it',
+                f'killed, `ros2 run hiwm_intervention recover {path}` makes it whole',
                 ErrorCode.STORAGE_FAULT,
             )
+        self._decoders: dict[str, Callable[[bytes], Any]] = {}
         # A damaged file makes the library raise nearly anything: every error counts as damage.
         try:
             self._reader = Reader(path)
@@ -60,27 +61,40 @@ class BagReader:
 
         Topics that the bag does not hold are passed over. Raises HiwmError on damage.
         """
+        for topic, data, _ in self.serialized(topics):
+            yield topic, self.decode(topic, data)
+
+    def serialized(self, topics: Iterable[Topic]) -> Iterator[tuple[str, bytes, int]]:
+        """Topic, message in CDR and time of receipt (ns since the Unix epoch), in its order.
+
+        Topics that the bag does not hold are passed over. Raises HiwmError on damage.
+        """
         wanted = {topic.name for topic in topics}
         connections = [one for one in self._reader.connections if one.topic in wanted]
         if not connections:
             return
         try:
-            decoders = {
-                one.topic: _decoder(one.msgtype, one.msgdef.format, one.msgdef.data)
-                for one in connections
-            }
             stream = self._reader.messages(connections)
         except Exception as error:
             raise self._damage(error) from error
         while True:
             try:
-                connection, _, data = next(stream)
-                message = decoders[connection.topic](data)
+                connection, stamp, data = next(stream)
             except StopIteration:
                 return
             except Exception as error:
                 raise self._damage(error) from error
-            yield connection.topic, message
+            yield connection.topic, data, stamp
+
+    def decode(self, topic: str, data: bytes) -> Any:
+        """A message that `serialized` gave. Raises HiwmError on damage."""
+        try:
+            if topic not in self._decoders:
+                one = next(one for one in self._reader.connections if one.topic == topic)
+                self._decoders[topic] = _decoder(one.msgtype, one.msgdef.format, one.msgdef.data)
+            return self._decoders[topic](data)
+        except Exception as error:
+            raise self._damage(error) from error
 
     def close(self) -> None:
         """Let go of the file."""

@@ -51,6 +51,14 @@ class Service:
     type: str
 
 
+@dataclass(frozen=True)
+class ActionInterface:
+    """An action server: its type as 'package/action/Name'."""
+
+    name: str
+    type: str
+
+
 CAMERA_FRAME_ID = 'camera_color_optical_frame'
 
 # The rig: one of world_model, sim_arm, a physical arm with its camera.
@@ -65,6 +73,8 @@ RIG_TREE = Topic('/rig/tree', 'hiwm_msgs/msg/TreeEvent', EVENT)
 ACTION = Topic('/action', 'hiwm_msgs/msg/Action', COMMAND)
 POLICY_ACTION = Topic('/policy/action', 'hiwm_msgs/msg/Action', COMMAND)
 OPERATOR_ACTION = Topic('/operator/action', 'hiwm_msgs/msg/Action', COMMAND)
+# Where an actuated leader is to go before it may lead: the arm's measured joints.
+OPERATOR_TARGET = Topic('/operator/target', 'sensor_msgs/msg/JointState', COMMAND)
 
 # The rest of the session.
 MUX_STATE = Topic('/mux/state', 'hiwm_msgs/msg/MuxState', STATE)
@@ -77,6 +87,7 @@ RECORDED_TOPICS = (
     ACTION,
     POLICY_ACTION,
     OPERATOR_ACTION,
+    OPERATOR_TARGET,
     MUX_STATE,
     DIAGNOSTICS,
 )
@@ -90,6 +101,22 @@ ROLLBACK = Service('/rig/rollback', 'hiwm_msgs/srv/Rollback')
 BRANCH = Service('/rig/branch', 'hiwm_msgs/srv/Branch')
 GET_TREE = Service('/rig/get_tree', 'hiwm_msgs/srv/GetTree')
 LABEL = Service('/rig/label', 'hiwm_msgs/srv/Label')
-RIG_SERVICES = (RESET, PAUSE, RESUME, STEP, SAVE_CHECKPOINT, ROLLBACK, BRANCH, GET_TREE, LABEL)
+GET_FRAMES = Service('/rig/get_frames', 'hiwm_msgs/srv/GetFrames')
+SET_PACE = Service('/rig/set_pace', 'hiwm_msgs/srv/SetPace')
+RIG_SERVICES = (
+    RESET,
+    PAUSE,
+    RESUME,
+    STEP,
+    SAVE_CHECKPOINT,
+    ROLLBACK,
+    BRANCH,
+    GET_TREE,
+    LABEL,
+    GET_FRAMES,
+    SET_PACE,
+)
+
+ROLLOUT = ActionInterface('/world_model/rollout', 'hiwm_msgs/action/Rollout')
 
 TAKEOVER = Service('/mux/takeover', 'hiwm_msgs/srv/Takeover')

@@ -23,6 +23,8 @@ class ErrorCode(IntEnum):
     STORAGE_FAULT = 11
     MODEL_FAULT = 12
     TIMED_OUT = 13
+    BUSY = 14
+    CANCELLED = 15
 
 
 class HiwmError(Exception):

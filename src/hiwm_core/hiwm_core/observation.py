@@ -24,7 +24,7 @@ class Observation:
         progress: The task's measure of success; NaN where unknown.
         success: Probability that the task is done in this frame; NaN where unknown.
         fidelity: How far the frame can be trusted, 0 to 1; physics says 1.
-        state: float64 (N,), what else a backend needs to continue from here exactly; may be empty.
+        state: float64 (Z,), the backend's state, from which it continues exactly; may be empty.
     """
 
     frame: NDArray[np.uint8]

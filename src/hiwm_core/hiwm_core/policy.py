@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,3 +42,28 @@ class Policy(Protocol):
             float64 (n, A) with n >= `chunk_steps`, in the task's order and units.
         """
         ...
+
+
+@runtime_checkable
+class BatchedPolicy(Policy, Protocol):
+    """A policy that can compute many chunks together faster than one after the other."""
+
+    def chunks(
+        self, histories: Sequence[Sequence[Observation]], keys: Sequence[int]
+    ) -> NDArray[np.float64]:
+        """The next actions float64 (B, n, A) of B histories; each as in `chunk`.
+
+        The last bits of a chunk may depend on how many are computed together.
+        """
+        ...
+
+
+def chunks_of(
+    policy: Policy, histories: Sequence[Sequence[Observation]], keys: Sequence[int]
+) -> NDArray[np.float64]:
+    """Chunks (B, n, A) of B histories: together where the policy can, else one after the other."""
+    if isinstance(policy, BatchedPolicy):
+        return policy.chunks(histories, keys)
+    return np.stack(
+        [policy.chunk(history, key) for history, key in zip(histories, keys, strict=True)]
+    )

@@ -8,7 +8,6 @@ backend can compute elsewhere while the rig goes on answering: `begin_step` says
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -40,14 +39,14 @@ class Pace(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class StepRequest:
-    """What a backend is to compute: the arguments of `Backend.step`, and the action as executed.
+    """What a backend is to compute: the observation after `observation`, with `action` executed.
 
     `epoch` and `node` say where the rig stood.
     """
 
     epoch: int
     node: int
-    history: Sequence[Observation]
+    observation: Observation
     action: Action
     key: int
 
@@ -58,15 +57,12 @@ class Rig:
     Args:
         task: What is commanded and measured.
         tree: The session's tree; a head in it is where the rig stands.
-        context: How many past observations a step looks at, at least 1.
 
     Raises:
         HiwmError: The tree's head is not an observation of this task.
     """
 
-    def __init__(self, task: Task, tree: RolloutTree, context: int) -> None:
-        if context < 1:
-            raise ConfigurationError(f'a step must look at 1 observation or more, not {context}')
+    def __init__(self, task: Task, tree: RolloutTree) -> None:
         if tree.head:
             try:
                 checked_observation(task, tree.observation(tree.head))
@@ -77,7 +73,6 @@ class Rig:
                 ) from error
         self.task = task
         self.tree = tree
-        self.context = context
         self.mode = Mode.PAUSED
         self.message = ''
         self.branch = tree.head_branch
@@ -173,9 +168,7 @@ class Rig:
         return StepRequest(
             epoch=self.tree.epoch,
             node=head.id,
-            history=[
-                self.tree.observation(node.id) for node in self.tree.history(head.id, self.context)
-            ],
+            observation=self.tree.observation(head.id),
             action=self._take_action(),
             key=self.tree.step_key(head.id, self.branch),
         )

@@ -3,6 +3,7 @@
 
 The bag carries the message definitions and every topic's quality of service, so that it decodes and
 plays without this workspace. It is complete once `close` has returned: `metadata.yaml` comes last.
+What a process that is killed loses is its last chunks, so they are small (`mcap_writer.yaml`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from hiwm_core.error import ErrorCode, HiwmError
 
 # A bag of one empty chunk, its definitions and its metadata fits in this; less is a full disk.
 LEAST_FREE_BYTES = 1_000_000
+WRITER_OPTIONS = Path(__file__).with_name('mcap_writer.yaml')
 
 
 class SessionBag:
@@ -28,6 +30,7 @@ class SessionBag:
         folder: The bag's folder. It must not exist; its parents are made.
         topics: Every topic that will be written.
         custom_data: Stored in the bag's metadata: `kind`, `task`, `session`, ...
+        max_file_bytes: After so many the bag goes on in another file; 0: it has one.
 
     Attributes:
         folder: As given.
@@ -39,7 +42,12 @@ class SessionBag:
     """
 
     def __init__(
-        self, folder: Path, topics: Sequence[Topic], custom_data: Mapping[str, str]
+        self,
+        folder: Path,
+        topics: Sequence[Topic],
+        custom_data: Mapping[str, str],
+        *,
+        max_file_bytes: int = 0,
     ) -> None:
         self.folder = folder
         self.messages = 0
@@ -65,7 +73,9 @@ class SessionBag:
                 StorageOptions(
                     uri=str(folder),
                     storage_id='mcap',
+                    max_bagfile_size=max_file_bytes,
                     storage_preset_profile='zstd_fast',
+                    storage_config_uri=str(WRITER_OPTIONS),
                     custom_data=dict(custom_data),
                 ),
                 ConverterOptions('', ''),

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 import math
 from pathlib import Path
@@ -103,6 +103,7 @@ class Task:
     success_above: float
     reset: Mapping[str, tuple[float, float]]
     keys: Mapping[str, Mapping[str, float]]
+    target: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def period(self) -> float:
@@ -167,6 +168,17 @@ class Task:
             ):
                 values[joint] = float(scene[self.scene_index(variable)])
         return np.array([values[name] for name in self.joint_names])
+
+    def succeeded(self, progress: float, success: float) -> bool:
+        """Whether the task is done in a frame.
+
+        Args:
+            progress: The task's measure of success, to which the criterion applies.
+            success: Probability that the task is done; asked where the progress is not known (NaN).
+        """
+        if math.isfinite(progress):
+            return progress > self.success_above
+        return success > 0.5
 
     def start_scene(self, seed: int) -> FloatArray:
         """The start (S,) that belongs to a seed: the same on every rig.
@@ -251,6 +263,7 @@ def _build(file: Entry) -> Task:
         success_above=success.number('above'),
         reset={name: reset.range(name) for name in reset.names()},
         keys={key: _build_moves(keys.entry(key)) for key in keys.names()},
+        target=_build_moves(success.entry('target')) if 'target' in success else {},
     )
     for entry in (file, success, console):
         entry.finish()
@@ -388,6 +401,9 @@ def _check_scene_names(task: Task, refuse: Callable[[str], NoReturn]) -> None:
             refuse(f"the points of body '{body.name}' need as many values as its position")
     if set(task.reset) != set(scene):
         refuse('`reset` needs a range for every scene variable and nothing else')
+    for name in task.target:
+        if name not in scene:
+            refuse(f"`success.target` names '{name}', which is no scene variable")
     for name, (low, high) in task.reset.items():
         if not scene[name].wraps and not scene[name].low <= low <= high <= scene[name].high:
             refuse(f"`reset` draws '{name}' from outside its range")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The smallest backend that is exact: every actuated body glides to where it is told, with inertia.
 
-It works for any task. A step needs two observations (the inertia) and the key (a slight shake), so
-that a wrong history or a wrong key shows in the joints. Bodies are drawn as squares.
+It works for any task. A step needs two scenes (the inertia) and the key (a slight shake), so that a
+wrong state or a wrong key shows in the joints. Bodies are drawn as squares.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hiwm_core.observation import Observation
+from hiwm_core.backend import Readings
+from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_core.task import Task
 
 FloatArray = NDArray[np.float64]
@@ -23,13 +24,13 @@ HALF_SIDE = 2  # px
 
 
 class PointMass:
-    """The backend of a task."""
+    """The backend of a task; a state is the scene before and the scene now."""
 
     name = 'point_mass'
-    context = 2
 
     def __init__(self, task: Task) -> None:
         self._task = task
+        self.state_size = 2 * len(task.scene)
         joint_columns = {
             joint: task.scene_index(variable)
             for actuation in task.actuated
@@ -39,21 +40,41 @@ class PointMass:
         }
         self._columns = np.array([joint_columns[name] for name in task.action_names])
 
-    def reset(self, scene: FloatArray, key: int) -> Observation:
-        return self._observation(scene)
+    def start(self, scene: FloatArray, key: int) -> FloatArray:
+        return np.concatenate([scene, scene])[None]
 
-    def step(self, history: Sequence[Observation], action: FloatArray, key: int) -> Observation:
-        at = history[-1].scene[self._columns]
-        before = history[-2].scene[self._columns] if len(history) > 1 else at
+    def encode(self, frames: NDArray[np.uint8]) -> FloatArray:
+        raise HiwmError('a point mass does not read frames', ErrorCode.NOT_SUPPORTED)
+
+    def step(self, states: FloatArray, actions: FloatArray, keys: Sequence[int]) -> FloatArray:
+        before, now = np.split(states, 2, axis=1)
+        at = now[:, self._columns]
         limit = self._task.action_max_step
-        moved = at + np.clip(action - at, -limit, limit) + INERTIA * (at - before)
-        moved += SHAKE * (key / 2**64 - 0.5)
-        scene = history[-1].scene.copy()
-        scene[self._columns] = np.clip(moved, self._task.action_low, self._task.action_high)
-        return self._observation(scene)
+        moved = at + np.clip(actions - at, -limit, limit)
+        moved += INERTIA * (at - before[:, self._columns])
+        moved += SHAKE * (np.array(keys, dtype=np.float64)[:, None] / 2**64 - 0.5)
+        after = now.copy()
+        after[:, self._columns] = np.clip(moved, self._task.action_low, self._task.action_high)
+        return np.concatenate([now, after], axis=1)
 
-    def _observation(self, scene: FloatArray) -> Observation:
-        frame = np.zeros(self._task.frame_shape, np.uint8)
+    def decode(self, states: FloatArray) -> NDArray[np.uint8]:
+        frames = np.zeros((len(states), *self._task.frame_shape), np.uint8)
+        for frame, scene in zip(frames, np.split(states, 2, axis=1)[1], strict=True):
+            self._draw(frame, scene)
+        return frames
+
+    def heads(self, states: FloatArray, frames: NDArray[np.uint8] | None = None) -> Readings:
+        scene = np.split(states, 2, axis=1)[1]
+        count = len(states)
+        return Readings(
+            joints=np.stack([self._task.joints_of_scene(row) for row in scene]),
+            scene=scene,
+            progress=np.abs(scene).sum(axis=1),
+            success=np.full(count, np.nan),
+            fidelity=np.ones(count),
+        )
+
+    def _draw(self, frame: NDArray[np.uint8], scene: FloatArray) -> None:
         height, width, _ = frame.shape
         for number, body in enumerate(self._task.bodies):
             place = []
@@ -65,12 +86,3 @@ class PointMass:
             rows = slice(max(0, row - HALF_SIDE), row + HALF_SIDE + 1)
             columns = slice(max(0, column - HALF_SIDE), column + HALF_SIDE + 1)
             frame[rows, columns, number % 3] = 255 - 10 * number
-        return Observation(
-            frame=frame,
-            joints=self._task.joints_of_scene(scene),
-            scene=scene,
-            progress=float(np.abs(scene).sum()),
-            success=float('nan'),
-            fidelity=1.0,
-            state=scene[:2] / 3.0,
-        )

@@ -42,6 +42,7 @@ from hiwm_core.task import Task, load_task
 
 CONTEXT = 4
 PERIOD = 100_000_000
+FILE_BYTES = 200_000  # small enough that a session takes several files
 ZSTD_MAGIC = bytes.fromhex('28b52ffd')
 PHASE_OF = {
     Source.POLICY: MuxState.PHASE_AUTONOMOUS,
@@ -54,20 +55,21 @@ PHASE_OF = {
 class WrittenSession:
     """A rig with its tree, whose every step is written to a bag as the nodes of a session would.
 
-    Observations are seeded noise: a bag does not care what they show, and noise cannot be mixed up.
+    The bag is split into several files. Observations are seeded noise: a bag does not care what
+    they show, and noise cannot be mixed up.
     """
 
     def __init__(self, folder: Path, task: Task, **custom_data: str) -> None:
         self.task = task
         self.tree = RolloutTree(folder / 'tree', seed=3)
-        self.rig = Rig(task, self.tree, CONTEXT)
+        self.rig = Rig(task, self.tree)
         self.random = np.random.default_rng(11)
         self.now = 1_700_000_000_000_000_000
         self.path = folder / 'bag'
         self.shadow: dict[int, np.ndarray] = {}
         self.phases: dict[int, int] = {}
         data = {'kind': 'session', 'task': task.name, 'session': 'synthetic', **custom_data}
-        self.bag = SessionBag(self.path, RECORDED_TOPICS, data)
+        self.bag = SessionBag(self.path, RECORDED_TOPICS, data, max_file_bytes=FILE_BYTES)
 
     def write(self, topic: Topic, message: Any) -> None:
         self.bag.write(topic.name, serialize_message(message), self.now)
@@ -241,6 +243,7 @@ def episodes(session: WrittenSession, task: Task) -> dict[str, Episode]:
 
 
 def test_the_tree_is_the_rigs_own(session: WrittenSession, task: Task) -> None:
+    assert len(list(session.path.glob('*.mcap'))) > 2
     log = read_session(session.path, task)
     nodes = session.tree.nodes
     assert log.tree.parents() == {node.id: node.parent for node in nodes.values()}

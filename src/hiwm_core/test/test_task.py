@@ -166,3 +166,14 @@ def test_a_scene_is_checked(task: Task) -> None:
     scene[14] = np.nan
     with pytest.raises(HiwmError, match="'towel_x' is nan m"):
         task.check_scene(scene)
+
+
+@pytest.mark.parametrize(
+    ('progress', 'success', 'done'),
+    [(0.91, 0.0, True), (0.9, 1.0, False), (np.nan, 0.6, True), (np.nan, 0.4, False)],
+)
+def test_the_criterion_decides_and_without_progress_the_rigs_estimate(
+    task: Task, progress: float, success: float, done: bool
+) -> None:
+    assert task.succeeded(progress, success) is done
+    assert not task.succeeded(np.nan, np.nan)

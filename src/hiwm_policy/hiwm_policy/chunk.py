@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum, auto
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,11 +93,25 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """The action (A,) for a step."""
+    """The action (A,) for a step, and its chunk's `Sample.spread`."""
 
     epoch: int
     step: int
     values: NDArray[np.float64]
+    spread: float
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What was drawn for a request.
+
+    Attributes:
+        chunk: float64 (n, A).
+        spread: How far another sample lies apart from it, 1: the task's `max_step`; NaN: unknown.
+    """
+
+    chunk: NDArray[np.float64]
+    spread: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -128,7 +143,9 @@ class ChunkSchedule:
     _history: deque[Observation] = field(default_factory=deque)
     _chunk: NDArray[np.float64] | None = None
     _chunk_step: int = -1
+    _spread: float = math.nan
     _asked: Request | None = None
+    _outdated: bool = False  # somebody else's action was executed since
     _answer: Answer | None = None
 
     def observe(
@@ -152,14 +169,14 @@ class ChunkSchedule:
             self._history.popleft()
         return Outcome() if context else self._advance()
 
-    def receive(self, request: Request, chunk: NDArray[np.float64]) -> Outcome:
-        """The chunk (n, A) of a request has been computed."""
+    def receive(self, request: Request, sample: Sample) -> Outcome:
+        """The chunk of a request has been computed."""
         if request is not self._asked:
             self.dropped += 1
             return Outcome()
         self._asked = None
         self._on(Event.CHUNK)
-        self._chunk, self._chunk_step = chunk, request.step
+        self._chunk, self._chunk_step, self._spread = sample.chunk, request.step, sample.spread
         return self._advance()
 
     def failed(self, request: Request) -> None:
@@ -170,12 +187,20 @@ class ChunkSchedule:
     def executed(self, epoch: int, source: Source) -> None:
         """An action was executed; what follows from it follows at the frame that it led to."""
         if epoch == self.epoch:
-            self._on(_EXECUTED.get(source, Event.OTHER_EXECUTED))
+            event = _EXECUTED.get(source, Event.OTHER_EXECUTED)
+            self._outdated |= event is not Event.OWN_EXECUTED
+            self._on(event)
 
     def paused(self) -> Outcome:
-        """The rig stands still at the newest step, so the wheel may change hands."""
+        """The rig stands still at the newest step, so the wheel may change hands.
+
+        What is being planned from before somebody else's action is not waited for.
+        """
         before = self.plan
         self._on(Event.PAUSED)
+        if self._asked is not None and self._outdated:
+            self._asked = None
+            return self._advance()
         return self._advance() if before is not self.plan else Outcome()
 
     def _on(self, event: Event) -> None:
@@ -192,10 +217,11 @@ class ChunkSchedule:
                 self._on(Event.USED_UP)
         answer = None
         if self._chunk is not None:
-            answer = self._answer = Answer(self.epoch, self.step, self._chunk[age])
+            answer = Answer(self.epoch, self.step, self._chunk[age], self._spread)
+            self._answer = answer
         request = None
         due = self._chunk is None or age >= self.chunk_steps - self.lead
         if due and self._asked is None:
             request = Request(self.epoch, self.step, tuple(self._history))
-            self._asked = request
+            self._asked, self._outdated = request, False
         return Outcome(request, answer)

@@ -10,6 +10,7 @@ success is asked instead.
 from __future__ import annotations
 
 import argparse
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 import hashlib
@@ -28,10 +29,10 @@ from numpy.typing import NDArray
 import torch
 from tqdm import tqdm
 
-from hiwm_core.backend import Backend
+from hiwm_core.backend import Backend, first_observation, next_observation
 from hiwm_core.error import ConfigurationError, HiwmError
 from hiwm_core.extension import load_backend, load_policy
-from hiwm_core.observation import Observation
+from hiwm_core.interval import wilson
 from hiwm_core.policy import Policy
 from hiwm_core.task import Task, load_task
 from hiwm_policy.model import add_evaluation, load_card
@@ -70,50 +71,32 @@ def key_of(seed: int, step: int, what: str) -> int:
     return int.from_bytes(digest, 'little')
 
 
-def succeeded(task: Task, observation: Observation) -> bool:
-    """The task's criterion, or the rig's estimate where it knows no progress."""
-    if math.isfinite(observation.progress):
-        return observation.progress > task.success_above
-    return observation.success > 0.5
-
-
 def run_episode(task: Task, backend: Backend, policy: Policy, seed: int) -> Result:
     """One closed-loop episode from the start of `seed`."""
-    observation = backend.reset(task.start_scene(seed), key_of(seed, 0, 'reset'))
-    kept = max(backend.context, policy.context)
-    history = [observation]
+    observation = first_observation(backend, task.start_scene(seed), key_of(seed, 0, 'reset'))
+    history = deque([observation], maxlen=policy.context)
     best, steps = observation.progress, 0
+    done = task.succeeded(observation.progress, observation.success)
     chunk: NDArray[np.float64] = np.empty((0, len(task.actions)))
-    while not succeeded(task, observation) and steps < task.episode_steps:
+    while not done and steps < task.episode_steps:
         place = steps % policy.chunk_steps
         if place == 0:
-            seen = history[-policy.context :]
-            chunk = policy.chunk(seen, key_of(seed, steps, 'chunk'))
-        observation = backend.step(
-            history[-backend.context :], chunk[place], key_of(seed, steps, 'step')
+            chunk = policy.chunk(list(history), key_of(seed, steps, 'chunk'))
+        observation = next_observation(
+            backend, observation, chunk[place], key_of(seed, steps, 'step')
         )
-        history = [*history[1 - kept :], observation] if kept > 1 else [observation]
+        history.append(observation)
         steps += 1
         best = np.fmax(best, observation.progress)
+        done = task.succeeded(observation.progress, observation.success)
     return Result(
         seed=seed,
-        success=succeeded(task, observation),
+        success=done,
         steps=steps,
         best_progress=float(best),
         final_progress=float(observation.progress),
         frame=observation.frame,
     )
-
-
-def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % confidence interval of a rate (Wilson 1927)."""
-    if trials == 0:
-        return (0.0, 1.0)
-    rate = successes / trials
-    spread = 1.0 + z * z / trials
-    middle = (rate + z * z / (2 * trials)) / spread
-    half = z / spread * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
-    return (max(0.0, middle - half), min(1.0, middle + half))
 
 
 def summarize(task: Task, setting: Setting, results: Sequence[Result]) -> dict[str, Any]:

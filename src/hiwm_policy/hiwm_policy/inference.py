@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 
 from hiwm_core.error import HiwmError
 from hiwm_core.policy import Policy
-from hiwm_policy.chunk import Request
+from hiwm_policy.chunk import Request, Sample
 
 LATENCIES = 600
 
 
-def chunk_key(seed: int, epoch: int, step: int) -> int:
-    """64 bits of randomness for the chunk that is planned at a step."""
-    digest = hashlib.blake2b(struct.pack('<QQQ', seed, epoch, step), digest_size=8).digest()
-    return int.from_bytes(digest, 'little')
+def chunk_key(seed: int, epoch: int, step: int, *, other: bool = False) -> int:
+    """64 bits of randomness for the chunk that is planned at a step, or for `other`, a second."""
+    data = struct.pack('<QQQ', seed, epoch, step) + (b'other' if other else b'')
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), 'little')
 
 
 class Inference:
@@ -37,16 +37,24 @@ class Inference:
         policy: Gets one call at a time.
         seed: Of the chunks' keys.
         done: Called in the thread after every result; must not block.
+        unit: float64 (A,), the task's `max_step`: a second chunk is drawn each time, to tell how
+            far the two lie apart. None: there is no second.
 
     Attributes:
         latencies: Seconds of the newest chunks.
     """
 
-    def __init__(self, policy: Policy, seed: int, done: Callable[[], None]) -> None:
-        self._policy, self._seed, self._done = policy, seed, done
+    def __init__(
+        self,
+        policy: Policy,
+        seed: int,
+        done: Callable[[], None],
+        unit: NDArray[np.float64] | None = None,
+    ) -> None:
+        self._policy, self._seed, self._done, self._unit = policy, seed, done, unit
         self._changed = threading.Condition()
         self._request: Request | None = None
-        self._results: deque[tuple[Request, NDArray[np.float64] | str]] = deque()
+        self._results: deque[tuple[Request, Sample | str]] = deque()
         self._stopped = False
         self.latencies: deque[float] = deque(maxlen=LATENCIES)
         self._thread = threading.Thread(target=self._work, name='inference', daemon=True)
@@ -58,8 +66,8 @@ class Inference:
             self._request = request
             self._changed.notify()
 
-    def results(self) -> list[tuple[Request, NDArray[np.float64] | str]]:
-        """What has been computed since: a chunk (n, A), or the sentence of a fault."""
+    def results(self) -> list[tuple[Request, Sample | str]]:
+        """What has been computed since: a sample, or the sentence of a fault."""
         taken = []
         while self._results:
             taken.append(self._results.popleft())
@@ -81,12 +89,9 @@ class Inference:
                 request, self._request = self._request, None
             assert request is not None
             began = time.monotonic()
-            result: NDArray[np.float64] | str
+            result: Sample | str
             try:
-                key = chunk_key(self._seed, request.epoch, request.step)
-                result = self._policy.chunk(request.history, key)
-                if not np.isfinite(result).all():
-                    result = 'the policy gave an action that is not finite'
+                result = self._draw(request)
             except HiwmError as error:
                 result = error.message
             except Exception as error:
@@ -96,3 +101,16 @@ class Inference:
             with self._changed:
                 if not self._stopped:
                     self._done()
+
+    def _draw(self, request: Request) -> Sample:
+        """The chunk of a request; it is the same whether or not there is a second one."""
+        at = (self._seed, request.epoch, request.step)
+        chunk = self._policy.chunk(request.history, chunk_key(*at))
+        if not np.isfinite(chunk).all():
+            raise HiwmError('the policy gave an action that is not finite')
+        if self._unit is None:
+            return Sample(chunk)
+        other = self._policy.chunk(request.history, chunk_key(*at, other=True))
+        executed = self._policy.chunk_steps
+        apart = np.abs(chunk[:executed] - other[:executed]) / self._unit
+        return Sample(chunk, float(apart.max()))

@@ -19,10 +19,10 @@ from hiwm_policy.model import BACKBONE, PolicyNetwork, load_model
 
 
 class DiffusionPolicy:
-    """Diffusion Policy on the CPU, one chunk at a time.
+    """Diffusion Policy on the CPU.
 
     It keeps nothing between calls: the same history and key give the same chunk, on one machine and
-    build and with one number of threads.
+    build and with one number of threads. Computed among others, a chunk's last bits may differ.
 
     Args:
         task: What is commanded and measured.
@@ -51,28 +51,51 @@ class DiffusionPolicy:
         Raises:
             HiwmError: The history is empty, or a frame has not the task's size.
         """
-        if not history:
-            raise HiwmError('a chunk needs at least one observation')
-        recent = list(history[-self.context :])
-        recent = [recent[0]] * (self.context - len(recent)) + recent
-        for observation in recent:
-            check_frame(self._task, observation.frame)
+        return self.chunks([history], [key])[0]
+
+    def chunks(
+        self, histories: Sequence[Sequence[Observation]], keys: Sequence[int]
+    ) -> NDArray[np.float64]:
+        """The next actions (B, Tp, A) of B histories, within the task's limits.
+
+        Raises:
+            HiwmError: A history is empty, or a frame has not the task's size.
+        """
+        recent = [observation for each in histories for observation in self._recent(each)]
         network, size = self._network, self._network.size
+        count = len(histories)
         frames = torch.from_numpy(np.stack([observation.frame for observation in recent]))
         joints = torch.from_numpy(
             np.stack([observation.joints for observation in recent]).astype(np.float32)
-        )
-        noise = np.random.default_rng(key).standard_normal(
-            (1, size.horizon, len(self._task.actions)), dtype=np.float32
+        ).unflatten(0, (count, size.context))
+        noise = np.stack(
+            [
+                np.random.default_rng(key).standard_normal(
+                    (size.horizon, len(self._task.actions)), dtype=np.float32
+                )
+                for key in keys
+            ]
         )
         with torch.inference_mode():
-            keypoints, landmarks = network.encoder(images_of(frames))
-            features = network.features(joints[None], keypoints[None], landmarks[None])
+            keypoints, landmarks = (
+                part.unflatten(0, (count, size.context))
+                for part in network.encoder(images_of(frames))
+            )
+            features = network.features(joints, keypoints, landmarks)
             chunks = self._diffusion.sample(network.denoiser, features, torch.from_numpy(noise))
-            actions = network.actions(chunks, joints[-1:], landmarks[-1:])
+            actions = network.actions(chunks, joints[:, -1], landmarks[:, -1])
         return np.clip(
-            actions[0].numpy().astype(np.float64), self._task.action_low, self._task.action_high
+            actions.numpy().astype(np.float64), self._task.action_low, self._task.action_high
         )
+
+    def _recent(self, history: Sequence[Observation]) -> list[Observation]:
+        """The newest `context` observations; the oldest stands in for those that are missing."""
+        if not history:
+            raise HiwmError('a chunk needs at least one observation')
+        recent = list(history[-self.context :])
+        for observation in recent:
+            check_frame(self._task, observation.frame)
+        return [recent[0]] * (self.context - len(recent)) + recent
 
 
 def check_frame(task: Task, frame: NDArray[np.uint8]) -> None:

@@ -43,6 +43,11 @@ PARAMETERS = {
     'task': Parameter('pusht', 'which task, by name'),
     'policy': Parameter('', "folder of the policy's weights and card"),
     'seed': Parameter(0, 'of all randomness', low=0),
+    'spread': Parameter(
+        False,
+        'draw a second chunk each time and tell how far the two lie apart, for an automatic pause; '
+        'doubles the time that a chunk takes',
+    ),
     'threads': Parameter(1, 'threads of the network; more only where cores are idle', low=1),
 }
 
@@ -93,7 +98,8 @@ class PolicyNode(DeviceNode):
         acquired.callback(self.destroy_publisher, self._diagnostics)
         done = self.create_guard_condition(self._on_chunks)
         acquired.callback(self.destroy_guard_condition, done)
-        self._inference = Inference(policy, self._values['seed'], done.trigger)
+        unit = self._task.action_max_step if self._values['spread'] else None
+        self._inference = Inference(policy, self._values['seed'], done.trigger, unit)
         acquired.callback(self._inference.stop)
         for topic, callback in (
             (contract.IMAGE, self._on_image),
@@ -202,6 +208,7 @@ class PolicyNode(DeviceNode):
             step=answer.step,
             device=self._policy.name,
             seq=self._sequence,
+            spread=answer.spread,
         )
         self._sequence = (self._sequence + 1) % 2**32
         self._actions.publish(action_message(self._task, action, self.get_clock().now().to_msg()))

@@ -10,7 +10,7 @@ import pytest
 
 from hiwm_core.action import Source
 from hiwm_core.observation import Observation
-from hiwm_policy.chunk import PLAN, ChunkSchedule, Event, Outcome, Plan, Request
+from hiwm_policy.chunk import PLAN, ChunkSchedule, Event, Outcome, Plan, Request, Sample
 
 CHUNK = np.arange(16, dtype=float).reshape(8, 2)
 NOTHING = Outcome()
@@ -34,7 +34,7 @@ def plan(schedule: ChunkSchedule, step: int, epoch: int = 1) -> Outcome:
     """Show a step that has to be asked for, and give the chunk."""
     request = show(schedule, step, epoch).request
     assert request is not None
-    return schedule.receive(request, CHUNK)
+    return schedule.receive(request, Sample(CHUNK))
 
 
 def answered(outcome: Outcome, step: int, row: int, epoch: int = 1) -> None:
@@ -70,7 +70,7 @@ def test_a_chunk_answers_the_step_it_was_planned_at_and_the_next(schedule: Chunk
 def test_a_frame_that_is_shown_again_is_answered_as_before(schedule: ChunkSchedule) -> None:
     assert show(schedule, 0).request is not None
     assert show(schedule, 0) == NOTHING, 'it has been asked for'
-    schedule.receive(schedule._asked, CHUNK)  # type: ignore[arg-type]
+    schedule.receive(schedule._asked, Sample(CHUNK))  # type: ignore[arg-type]
     outcome = show(schedule, 0)
     answered(outcome, 0, 0)
     assert outcome.request is None
@@ -105,22 +105,22 @@ def test_a_reset_begins_with_one_observation(schedule: ChunkSchedule) -> None:
 def test_a_chunk_that_an_epoch_overtook_is_dropped(schedule: ChunkSchedule) -> None:
     late = plan_request(schedule, 7)
     fresh = show(schedule, 5, 2).request
-    assert schedule.receive(late, CHUNK) == NOTHING
+    assert schedule.receive(late, Sample(CHUNK)) == NOTHING
     assert schedule.dropped == 1
     assert fresh is not None
-    answered(schedule.receive(fresh, CHUNK), 5, 0, epoch=2)
+    answered(schedule.receive(fresh, Sample(CHUNK)), 5, 0, epoch=2)
 
 
 def test_a_late_chunk_answers_the_step_that_has_come_meanwhile(schedule: ChunkSchedule) -> None:
     late = plan_request(schedule, 0)
     assert show(schedule, 1) == NOTHING
-    answered(schedule.receive(late, CHUNK), 1, 1)
+    answered(schedule.receive(late, Sample(CHUNK)), 1, 1)
 
 
 def test_a_chunk_that_comes_after_its_end_is_planned_anew(schedule: ChunkSchedule) -> None:
     late = plan_request(schedule, 0)
     show(schedule, 4)
-    outcome = schedule.receive(late, CHUNK)
+    outcome = schedule.receive(late, Sample(CHUNK))
     assert outcome.answer is None
     assert numbers(outcome.request) == [0, 4]
 
@@ -148,8 +148,24 @@ def test_at_the_hand_back_the_newest_frame_is_planned_from(schedule: ChunkSchedu
     assert outcome.answer is None
     assert numbers(outcome.request) == [0, 1]
     assert outcome.request is not None
-    answered(schedule.receive(outcome.request, CHUNK), 1, 0)
+    answered(schedule.receive(outcome.request, Sample(CHUNK)), 1, 0)
     assert schedule.paused() == NOTHING, 'nobody has driven since'
+
+
+def test_at_the_hand_back_nothing_is_followed_that_was_planned_before(
+    schedule: ChunkSchedule,
+) -> None:
+    early = show(schedule, 0).request
+    assert early is not None
+    for step in (1, 2, 3):
+        schedule.executed(1, Source.OPERATOR)
+        assert show(schedule, step) == NOTHING, 'the network is slow'
+    fresh = schedule.paused().request
+    assert numbers(fresh) == [2, 3], 'what the camera showed before the hand-back'
+    assert schedule.receive(early, Sample(CHUNK)) == NOTHING
+    assert fresh is not None
+    answered(schedule.receive(fresh, Sample(CHUNK)), 3, 0)
+    assert schedule.paused() == NOTHING, 'it is asked for once'
 
 
 def test_a_pause_between_own_steps_changes_nothing(schedule: ChunkSchedule) -> None:
@@ -191,7 +207,7 @@ def test_with_a_lead_the_old_chunk_goes_on_until_the_new_one_is_there() -> None:
     answered(outcome_late, 4, 4)
     assert outcome_late.request is None, 'it has been asked for'
     assert outcome.request is not None
-    answered(schedule.receive(outcome.request, CHUNK), 4, 1)
+    answered(schedule.receive(outcome.request, Sample(CHUNK)), 4, 1)
 
 
 def test_with_a_lead_a_chunk_ends_with_its_horizon() -> None:

@@ -13,33 +13,40 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
+from hiwm_core.backend import Readings
+from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_core.observation import Observation
 from hiwm_core.task import Task
 from hiwm_policy import evaluate
 from hiwm_policy.model import PolicyNetwork, load_card, save_model
+
+FloatArray = NDArray[np.float64]
 
 
 class Corridor:
     """A backend whose progress is the first joint, which goes where it is told."""
 
     name = 'corridor'
-    context = 1
+    state_size = 2
 
     def __init__(self, task: Task) -> None:
         self._task = task
 
-    def reset(self, scene: NDArray[np.float64], key: int) -> Observation:
-        return self._seen(np.zeros(2))
+    def start(self, scene: FloatArray, key: int) -> FloatArray:
+        return np.zeros((1, 2))
 
-    def step(
-        self, history: Sequence[Observation], action: NDArray[np.float64], key: int
-    ) -> Observation:
-        assert len(history) == 1
-        return self._seen(action)
+    def encode(self, frames: NDArray[np.uint8]) -> FloatArray:
+        raise HiwmError('a corridor does not read frames', ErrorCode.NOT_SUPPORTED)
 
-    def _seen(self, joints: NDArray[np.float64]) -> Observation:
-        frame = np.zeros(self._task.frame_shape, np.uint8)
-        return Observation(frame, joints, progress=float(joints[0]))
+    def step(self, states: FloatArray, actions: FloatArray, keys: Sequence[int]) -> FloatArray:
+        return np.array(actions)
+
+    def decode(self, states: FloatArray) -> NDArray[np.uint8]:
+        return np.zeros((len(states), *self._task.frame_shape), np.uint8)
+
+    def heads(self, states: FloatArray, frames: NDArray[np.uint8] | None = None) -> Readings:
+        unknown = np.full(len(states), np.nan)
+        return Readings(states, np.empty((len(states), 0)), states[:, 0], unknown, unknown)
 
 
 class Climber:
@@ -70,21 +77,6 @@ def test_an_episode_ends_with_the_tasks_patience(pusht: Task) -> None:
     short = replace(pusht, episode_steps=4)
     result = evaluate.run_episode(short, Corridor(short), Climber(), 1)
     assert (result.success, result.steps) == (False, 4)
-
-
-def test_without_progress_the_rigs_estimate_decides(pusht: Task) -> None:
-    frame = np.zeros(pusht.frame_shape, np.uint8)
-    assert evaluate.succeeded(pusht, Observation(frame, np.zeros(2), success=0.6))
-    assert not evaluate.succeeded(pusht, Observation(frame, np.zeros(2), success=0.4))
-    assert not evaluate.succeeded(pusht, Observation(frame, np.zeros(2), progress=0.95))
-
-
-@pytest.mark.parametrize(
-    ('successes', 'trials', 'low', 'high'),
-    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (40, 100, 0.3094, 0.4980)],
-)
-def test_wilsons_interval(successes: int, trials: int, low: float, high: float) -> None:
-    np.testing.assert_allclose(evaluate.wilson(successes, trials), (low, high), atol=2e-4)
 
 
 def test_the_command_writes_a_table_and_a_picture(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+import math
 import threading
 
 import numpy as np
@@ -97,10 +98,44 @@ def test_a_fault_is_a_sentence_and_ends_nothing(
     inference.ask(Request(1, 1, ()))
     assert done.acquire(timeout=PATIENCE)
     ((_, result),) = inference.results()
-    np.testing.assert_array_equal(result, [[2.0, 2.0]])
+    assert not isinstance(result, str)
+    np.testing.assert_array_equal(result.chunk, [[2.0, 2.0]])
+    assert math.isnan(result.spread)
 
 
 def test_the_randomness_follows_from_seed_epoch_and_step() -> None:
     keys = {chunk_key(seed, epoch, step) for seed in (0, 1) for epoch in (1, 2) for step in (0, 8)}
     assert len(keys) == 8
     assert all(0 <= key < 2**64 for key in keys)
+    assert chunk_key(0, 1, 0, other=True) not in keys
+
+
+class Dice:
+    """A policy whose chunk is its randomness: four steps, of which two are executed."""
+
+    name = 'dice'
+    context = 1
+    chunk_steps = 2
+
+    def chunk(self, history: Sequence[Observation], key: int) -> NDArray[np.float64]:
+        steps = np.random.default_rng(key).uniform(0.0, 1.0, (4, 2))
+        steps[2:] *= 1e6
+        return steps
+
+
+@pytest.mark.parametrize('unit', [None, np.array([0.1, 0.2])])
+def test_the_spread_is_how_far_a_second_chunk_lies_apart(
+    unit: NDArray[np.float64] | None, done: threading.Semaphore
+) -> None:
+    inference = Inference(Dice(), 7, done.release, unit)
+    inference.ask(Request(3, 4, ()))
+    assert done.acquire(timeout=PATIENCE)
+    ((_, result),) = inference.results()
+    inference.stop()
+    assert not isinstance(result, str)
+    first, second = (Dice().chunk((), chunk_key(7, 3, 4, other=other)) for other in (False, True))
+    np.testing.assert_array_equal(result.chunk, first)
+    if unit is None:
+        assert math.isnan(result.spread)
+    else:
+        assert result.spread == pytest.approx((np.abs(first - second)[:2] / unit).max())

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from hiwm_core.backend import first_observation
 from hiwm_core.extension import load_backend
 from hiwm_core.task import Task
 from hiwm_policy.encoder import images_of
@@ -35,7 +36,7 @@ def test_it_reads_the_pose_from_frames_it_has_not_seen(pusht: Task) -> None:
     network, _ = load_model(SHIPPED, pusht)
     physics = load_backend('sim_arm', pusht)
     scenes = np.array([pusht.start_scene(seed) for seed in range(20_000_000, 20_000_040)])
-    frames = np.stack([physics.reset(scene, 0).frame for scene in scenes])
+    frames = np.stack([first_observation(physics, scene, 0).frame for scene in scenes])
     assert network.frame is not None
     with torch.inference_mode():
         _, landmarks = network.encoder(images_of(torch.from_numpy(frames)))
@@ -51,6 +52,6 @@ def test_it_reads_the_pose_from_frames_it_has_not_seen(pusht: Task) -> None:
 @pytest.mark.parametrize('seed', [20_000_000])
 def test_it_moves_the_block_towards_its_goal(pusht: Task, seed: int) -> None:
     physics = load_backend('sim_arm', pusht)
-    start = physics.reset(pusht.start_scene(seed), 0)
+    start = first_observation(physics, pusht.start_scene(seed), 0)
     result = run_episode(pusht, physics, diffusion(pusht, SHIPPED), seed)
     assert result.best_progress > start.progress + 0.3

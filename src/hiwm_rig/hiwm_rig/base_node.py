@@ -12,6 +12,7 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 import rclpy
 from rclpy.client import Client
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.exceptions import InvalidHandle, InvalidParameterTypeException, NotInitializedException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
@@ -51,8 +52,17 @@ def interface(name: str) -> Any:
 
 
 def publisher(node: Node, topic: Topic) -> Publisher:
-    """A publisher that offers the topic's quality."""
-    return node.create_publisher(interface(topic.type), topic.name, profile_of(topic.quality))
+    """A publisher that offers the topic's quality.
+
+    A subscriber that asks for more is told so in its own process. Telling it here too would make
+    two more things of every publisher that the executor looks after in each of its turns.
+    """
+    return node.create_publisher(
+        interface(topic.type),
+        topic.name,
+        profile_of(topic.quality),
+        event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
+    )
 
 
 def subscription(

@@ -117,6 +117,8 @@ def action_message(task: Task, action: Action, stamp: Time) -> ActionMessage:
     message.epoch = int(action.epoch)
     message.observation_step = int(action.step)
     message.deadman = bool(action.deadman)
+    message.idle = bool(action.idle)
+    message.spread = float(action.spread)
     return message
 
 
@@ -134,4 +136,6 @@ def action_of(task: Task, message: ActionMessage) -> Action:
         device=str(message.device),
         seq=int(message.seq),
         deadman=bool(message.deadman),
+        idle=bool(message.idle),
+        spread=float(message.spread),
     )

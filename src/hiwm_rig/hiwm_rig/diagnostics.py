@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a rig says of itself on /diagnostics once a second: periods, step times, action latency."""
+"""What a rig says of itself on /diagnostics once a second: periods, step times, action latency.
+
+Of each kind: `frame period`, from frame to frame; `step`, what the backend computes for one;
+`answer`, from an action's arrival in the node to its frame with the state published; `action
+transport`, from an action's stamp to its arrival.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+import math
 import time
 from typing import Any
 
@@ -16,6 +22,7 @@ from hiwm_core.contract import DIAGNOSTICS
 from hiwm_rig.base_node import publisher
 
 WINDOW = 600
+RANKS = (50, 95, 99)
 
 
 class Percentiles:
@@ -23,10 +30,12 @@ class Percentiles:
 
     def __init__(self) -> None:
         self._values: deque[float] = deque(maxlen=WINDOW)
+        self.newest = math.nan
 
     def add(self, seconds: float) -> None:
         """Take one in."""
         self._values.append(seconds)
+        self.newest = seconds
 
     @contextmanager
     def timing(self) -> Iterator[None]:
@@ -36,14 +45,14 @@ class Percentiles:
         self.add(time.monotonic() - began)
 
     def entries(self, name: str) -> list[KeyValue]:
-        """p50 and p95 in milliseconds; nothing before the first value."""
+        """p50, p95 and p99 in milliseconds; nothing before the first value."""
         if not self._values:
             return []
         # A tuple is one uninterrupted copy; the worker may add a value at any moment.
-        middle, high = np.percentile(tuple(self._values), (50, 95)) * 1e3
+        values = np.percentile(tuple(self._values), RANKS) * 1e3
         return [
-            KeyValue(key=f'{name} p50 (ms)', value=f'{middle:.2f}'),
-            KeyValue(key=f'{name} p95 (ms)', value=f'{high:.2f}'),
+            KeyValue(key=f'{name} p{rank} (ms)', value=f'{value:.3f}')
+            for rank, value in zip(RANKS, values, strict=True)
         ]
 
 
@@ -53,17 +62,27 @@ class Diagnostics:
     Args:
         node: Publishes them; its name is the status's.
         period: s, of the task; frames that take half as long again make the status WARN.
+
+    Attributes:
+        warning: A sentence that makes the status WARN from then on; empty: none.
     """
 
     def __init__(self, node: Any, period: float) -> None:
         self._node = node
         self._period = period
+        self.warning = ''
         self._publisher = publisher(node, DIAGNOSTICS)
         self._step = Percentiles()
         self._frame_period = Percentiles()
+        self._answer = Percentiles()
         self._latency = Percentiles()
         self._last_frame: float | None = None
         self._timer = node.create_timer(1.0, self._publish)
+
+    @property
+    def step_time(self) -> float:
+        """Seconds that the newest step of the backend took; NaN before the first."""
+        return self._step.newest
 
     def computing(self) -> AbstractContextManager[None]:
         """Time one step of the backend."""
@@ -75,6 +94,10 @@ class Diagnostics:
         if self._last_frame is not None:
             self._frame_period.add(now - self._last_frame)
         self._last_frame = now
+
+    def answered(self, arrived: float) -> None:
+        """The frame of an action that arrived then (s, monotonic) was published now."""
+        self._answer.add(time.monotonic() - arrived)
 
     def action(self, stamp_ns: int) -> None:
         """An action with this stamp arrived now."""
@@ -89,16 +112,18 @@ class Diagnostics:
         silent = self._last_frame is None or (
             time.monotonic() - self._last_frame > 1.5 * self._period
         )
+        message = self.warning or ('no frame for more than a period' if silent else '')
         status = DiagnosticStatus(
-            level=DiagnosticStatus.WARN if silent else DiagnosticStatus.OK,
+            level=DiagnosticStatus.WARN if message else DiagnosticStatus.OK,
             name=self._node.get_name(),
-            message='no frame for more than a period' if silent else 'frames on time',
+            message=message or 'frames on time',
             values=[
                 *self._frame_period.entries('frame period'),
                 *self._step.entries('step'),
+                *self._answer.entries('answer'),
                 *self._latency.entries('action transport'),
             ],
         )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        self._publisher.publish(message)
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(array)

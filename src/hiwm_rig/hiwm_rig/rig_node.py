@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 import tempfile
+import time
 from typing import Any
 
 from hiwm_msgs.msg import Action as ActionMessage
@@ -24,12 +25,16 @@ from hiwm_core.backend import Backend
 from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_core.parameter import Parameter
 from hiwm_core.rig import Mode, Pace, Rig
+from hiwm_core.rollout import MOST_CONTINUATIONS
 from hiwm_core.rollout_tree import Branch, Node, RolloutTree
 from hiwm_core.task import Task, load_task
 from hiwm_rig.base_node import SHUTDOWN_ERRORS, DeviceNode, declare, serve, subscription
 from hiwm_rig.conversion import action_of, nanoseconds_of
 from hiwm_rig.diagnostics import Diagnostics
+from hiwm_rig.frame_service import fill_frames
+from hiwm_rig.pacing import Pacing
 from hiwm_rig.rig_publisher import RigPublisher
+from hiwm_rig.rollout_server import RolloutServer
 from hiwm_rig.stepper import Stepper
 
 MOST_STEPS = 100
@@ -58,6 +63,15 @@ PARAMETERS = {
         low=1,
         high=contract.FRAME.depth,
     ),
+    'policy': Parameter(
+        '', "folder of a policy's weights, or its name, that drives rollouts which name none"
+    ),
+    'rollout_batch': Parameter(
+        8,
+        "rows of a rollout that are computed together; one of the rig's steps may wait for so many",
+        low=1,
+        high=MOST_CONTINUATIONS,
+    ),
 }
 
 
@@ -65,7 +79,7 @@ class RigNode(DeviceNode):
     """A backend behind the rig contract.
 
     Args:
-        name: The node's name.
+        name: The node's name, and the rig's in `RigState.rig`, whatever backend it has.
         make_backend: Called on configure with the task and the values of all parameters; may raise
             HiwmError.
         parameters: Parameters besides the common ones.
@@ -79,9 +93,10 @@ class RigNode(DeviceNode):
     ) -> None:
         super().__init__(name)
         self.exit_code = 0
+        self._rig_name = name
         self._make_backend = make_backend
         self._values = declare(self, {**PARAMETERS, **(parameters or {})})
-        self._pace = Pace[self._values['pace'].upper()]
+        self._pacing = Pacing(Pace[self._values['pace'].upper()])
         self._active = False
         self._acquired = ExitStack()
         self._pace_timer: Timer | None = None
@@ -104,24 +119,25 @@ class RigNode(DeviceNode):
         )
         tree = RolloutTree(Path(folder).expanduser(), max(0, self._values['seed']))
         acquired.callback(tree.close)
-        self._rig = Rig(self._task, tree, self._backend.context)
+        self._rig = Rig(self._task, tree)
         self._diagnostics = Diagnostics(self, self._task.period)
         acquired.callback(self._diagnostics.destroy)
         self._topics = RigPublisher(
             self,
             self._rig,
-            name=self._backend.name,
+            name=self._rig_name,
             session=self._values['session'],
-            pace=self._pace,
+            pacing=self._pacing,
             diagnostics=self._diagnostics,
         )
         acquired.callback(self._topics.destroy)
         self._stepper = Stepper(
             rig=self._rig,
             backend=self._backend,
-            pace=self._pace,
+            pacing=self._pacing,
             topics=self._topics,
             diagnostics=self._diagnostics,
+            warn=self.get_logger().warning,
             report=self.get_logger().error,
             halt=self._on_worker_fault,
         )
@@ -138,8 +154,19 @@ class RigNode(DeviceNode):
             (contract.BRANCH, self._on_branch),
             (contract.GET_TREE, self._on_get_tree),
             (contract.LABEL, self._on_label),
+            (contract.GET_FRAMES, self._on_get_frames),
+            (contract.SET_PACE, self._on_set_pace),
         ):
             acquired.callback(self.destroy_service, serve(self, service, self._guarded(handle)))
+        rollouts = RolloutServer(
+            self,
+            self._rig,
+            self._stepper,
+            policy=self._values['policy'],
+            batch=self._values['rollout_batch'],
+            active=lambda: self._active,
+        )
+        acquired.callback(rollouts.destroy)
 
     def activate(self) -> None:
         with self._stepper.lock:
@@ -148,12 +175,18 @@ class RigNode(DeviceNode):
                 self._stepper.resume()
             self._active = True
         self._stepper.start()
+        self._begin_periods()
+        self.get_logger().info(
+            f"{self._backend.name} is ready: task '{self._task.name}', "
+            f'{self._pacing.pace.name.lower()}'
+        )
+
+    def _begin_periods(self) -> None:
+        if self._pace_timer is not None:
+            self.destroy_timer(self._pace_timer)
         # The period is kept on a steady clock: a clock that is set, or stands still, is no pace.
         self._pace_timer = self.create_timer(
-            self._task.period, self._stepper.tick, clock=STEADY_CLOCK
-        )
-        self.get_logger().info(
-            f"{self._backend.name} is ready: task '{self._task.name}', {self._pace.name.lower()}"
+            self._task.period / self._pacing.speed, self._stepper.tick, clock=STEADY_CLOCK
         )
 
     def _begin_session(self) -> None:
@@ -193,6 +226,7 @@ class RigNode(DeviceNode):
     # -- actions and faults ----------------------------------------------------------------------
 
     def _on_action(self, message: ActionMessage) -> None:
+        arrived = time.monotonic()
         with self._stepper.lock:
             try:
                 action = action_of(self._task, message)
@@ -203,7 +237,7 @@ class RigNode(DeviceNode):
                 )
                 return
             self._diagnostics.action(nanoseconds_of(message.header.stamp))
-            self._stepper.receive(action)
+            self._stepper.receive(action, arrived)
 
     def _on_worker_fault(self, error: Exception) -> None:
         if isinstance(error, SHUTDOWN_ERRORS) and not self.context.ok():
@@ -310,6 +344,16 @@ class RigNode(DeviceNode):
             TreeEvent.KIND_LABEL, head, branch.name, label=int(branch.label), note=branch.note
         )
         response.branch, response.node = branch.name, branch.head
+
+    def _on_get_frames(self, request: Any, response: Any) -> None:
+        fill_frames(self._rig.tree, request, response)
+
+    def _on_set_pace(self, request: Any, response: Any) -> None:
+        speed = self._pacing.speed
+        self._stepper.set_pace(int(request.advance), float(request.speed))
+        if self._pacing.speed != speed:
+            self._begin_periods()
+        response.advance, response.speed = int(self._pacing.advance), self._pacing.speed
 
     def _on_get_tree(self, request: Any, response: Any) -> None:
         tree = self._rig.tree

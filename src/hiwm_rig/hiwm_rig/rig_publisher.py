@@ -15,7 +15,7 @@ from hiwm_msgs.msg import RigState, TreeEvent
 from hiwm_core import contract
 from hiwm_core.action import Action
 from hiwm_core.observation import Observation
-from hiwm_core.rig import Pace, Rig
+from hiwm_core.rig import Rig
 from hiwm_core.rollout_tree import Node
 from hiwm_rig.base_node import publisher
 from hiwm_rig.conversion import (
@@ -26,6 +26,7 @@ from hiwm_rig.conversion import (
     time_message,
 )
 from hiwm_rig.diagnostics import Diagnostics
+from hiwm_rig.pacing import Pacing
 
 if TYPE_CHECKING:
     from rclpy.node import Node as RosNode
@@ -39,7 +40,7 @@ class RigPublisher:
         rig: Whose head, mode and counters are shown.
         name: `RigState.rig`.
         session: `RigState.session`.
-        pace: `RigState.pace`.
+        pacing: `RigState.pace`, `.advance` and `.speed`.
         diagnostics: Told of every frame.
     """
 
@@ -50,14 +51,14 @@ class RigPublisher:
         *,
         name: str,
         session: str,
-        pace: Pace,
+        pacing: Pacing,
         diagnostics: Diagnostics,
     ) -> None:
         self._node = node
         self._rig = rig
         self._name = name
         self._session = session
-        self._pace = pace
+        self._pacing = pacing
         self._diagnostics = diagnostics
         self._stamp_ns = 0
         self._last_shown = time.monotonic()
@@ -67,6 +68,8 @@ class RigPublisher:
         self._state = publisher(node, contract.RIG_STATE)
         self._executed = publisher(node, contract.RIG_EXECUTED)
         self._events = publisher(node, contract.RIG_TREE)
+        # The same in every frame but for the stamp.
+        self._camera = camera_info_message(rig.task.camera, time_message(0))
 
     @property
     def idle_time(self) -> float:
@@ -79,7 +82,8 @@ class RigPublisher:
         observation = self._rig.tree.observation(node.id)
         stamp = time_message(self._next_stamp())
         self._image.publish(image_message(observation.frame, stamp))
-        self._info.publish(camera_info_message(task.camera, stamp))
+        self._camera.header.stamp = stamp
+        self._info.publish(self._camera)
         self._joints.publish(joint_message(task.joint_names, observation.joints, stamp))
         if executed is not None:
             self._executed.publish(action_message(task, executed, stamp))
@@ -144,9 +148,12 @@ class RigPublisher:
         state.branch = rig.branch
         state.step = node.step
         state.mode = int(rig.mode)
-        state.pace = int(self._pace)
+        state.pace = int(self._pacing.pace)
+        state.advance = int(self._pacing.advance)
+        state.speed = self._pacing.speed
+        state.tick_time = self._diagnostics.step_time
         state.period = rig.task.period
-        state.can_pause = state.can_rollback = state.can_branch = True
+        state.can_pause = state.can_rollback = state.can_branch = state.can_set_pace = True
         state.progress = observation.progress
         state.success = observation.success
         state.fidelity = observation.fidelity

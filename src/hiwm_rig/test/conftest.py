@@ -30,16 +30,21 @@ def task() -> Task:
 
 @pytest.fixture
 def launch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LiveRig]]:
-    """Starts a rig node in this process, with a probe and parameters as on a command line."""
+    """Starts a rig node in this process, with a probe and parameters as on a command line.
+
+    Around the backend that `make_backend` gives, where it is named.
+    """
     with ExitStack() as stack:
 
-        def launch(**parameters: object) -> LiveRig:
+        def launch(
+            make_backend: Callable[[Task], Pliable] = Pliable, **parameters: object
+        ) -> LiveRig:
             arguments = ['rig', '--ros-args']
             for name, value in parameters.items():
                 arguments += ['-p', f'{name}:={value}']
             monkeypatch.setattr(sys, 'argv', arguments)
             probe = stack.enter_context(Probe())
-            return stack.enter_context(LiveRig(probe, Pliable(probe.task)))
+            return stack.enter_context(LiveRig(probe, make_backend(probe.task)))
 
         yield launch
 

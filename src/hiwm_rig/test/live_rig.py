@@ -14,7 +14,6 @@ from point_mass import PointMass
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from test.probe import PATIENCE, Probe
 
-from hiwm_core.observation import Observation
 from hiwm_core.task import Task
 from hiwm_rig.rig_node import RigNode
 
@@ -28,7 +27,7 @@ class Pliable(PointMass):
         gate: A step waits until this is set.
         entered: Set whenever a step waits or passes.
         error: Raised by the next step, once.
-        spoiled: Given by the next step instead of its result, once.
+        spoiled: The next frame lacks most of its rows, once.
         overlaps: How often a call began while another was under way.
     """
 
@@ -38,19 +37,19 @@ class Pliable(PointMass):
         self.gate.set()
         self.entered = threading.Event()
         self.error: Exception | None = None
-        self.spoiled: Observation | None = None
+        self.spoiled = False
         self.overlaps = 0
         self._calls = 0
 
-    def reset(self, scene: FloatArray, key: int) -> Observation:
+    def start(self, scene: FloatArray, key: int) -> FloatArray:
         self._begin()
         error, self.error = self.error, None
         self._calls -= 1
         if error is not None:
             raise error
-        return super().reset(scene, key)
+        return super().start(scene, key)
 
-    def step(self, history: Sequence[Observation], action: FloatArray, key: int) -> Observation:
+    def step(self, states: FloatArray, actions: FloatArray, keys: Sequence[int]) -> FloatArray:
         self._begin()
         self.entered.set()
         assert self.gate.wait(PATIENCE)
@@ -58,8 +57,12 @@ class Pliable(PointMass):
         error, self.error = self.error, None
         if error is not None:
             raise error
-        spoiled, self.spoiled = self.spoiled, None
-        return spoiled or super().step(history, action, key)
+        return super().step(states, actions, keys)
+
+    def decode(self, states: FloatArray) -> NDArray[np.uint8]:
+        spoiled, self.spoiled = self.spoiled, False
+        frames = super().decode(states)
+        return frames[:, :5] if spoiled else frames
 
     def _begin(self) -> None:
         self.overlaps += self._calls > 0

@@ -132,13 +132,15 @@ def test_joints_that_are_not_there_are_refused(
 
 
 def test_an_action_is_the_same_on_the_other_side(task: Task) -> None:
-    sent = Action(np.array([0.1, 1e-300]), Source.HANDOVER, 2**32 - 1, 7, 'tiller', 9, False)
+    sent = Action(
+        np.array([0.1, 1e-300]), Source.HANDOVER, 2**32 - 1, 7, 'tiller', 9, False, True, 0.5
+    )
     message = deserialize_message(
         serialize_message(action_message(task, sent, STAMP)), ActionMessage
     )
     received = action_of(task, message)
     assert received.values.tobytes() == sent.values.tobytes()
-    for name in ('source', 'epoch', 'step', 'device', 'seq', 'deadman'):
+    for name in ('source', 'epoch', 'step', 'device', 'seq', 'deadman', 'idle', 'spread'):
         assert getattr(received, name) == getattr(sent, name)
     assert nanoseconds_of(message.header.stamp) == nanoseconds_of(STAMP)
     message.names.reverse()

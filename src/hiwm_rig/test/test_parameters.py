@@ -160,5 +160,5 @@ def test_a_foreign_file_in_the_session_folder_is_left_alone(
     (tmp_path / 'tree.journal').write_text('somebody wrote this')
     with process(MAKE_RIG, '-p', f'session_dir:={tmp_path}') as rig:
         assert rig.wait() == 1
-        assert 'tree.journal is not a journal of this program; move it away' in rig.text
+        assert 'is not a journal of this version of the program; move it away' in rig.text
     assert (tmp_path / 'tree.journal').read_text() == 'somebody wrote this'

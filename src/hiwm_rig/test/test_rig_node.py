@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 import signal
 import threading
@@ -22,6 +21,7 @@ from test.process import Process
 
 from hiwm_core import contract
 from hiwm_core.action import Source
+from hiwm_core.backend import first_observation
 from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_core.rig import Mode
 from hiwm_core.rollout_tree import JOURNAL_NAME, RolloutTree
@@ -76,13 +76,13 @@ def test_the_messages_of_a_frame_carry_one_stamp_and_the_frames_content(launch: 
     assert image.header.frame_id == info.header.frame_id == contract.CAMERA_FRAME_ID
     scene = np.array(state.scene_values)
     assert np.array_equal(list(joints.position), probe.task.joints_of_scene(scene))
-    seen = rig.backend._observation(scene)
+    seen = first_observation(rig.backend, scene, 0)
     assert np.array_equal(frame_of(image), seen.frame)
     assert (state.progress, state.fidelity) == (seen.progress, 1.0)
     assert np.isnan(state.success)
     assert (executed.epoch, executed.observation_step) == (state.epoch, 11)
     assert list(executed.values) == target(probe, 1.0).tolist()
-    assert (state.rig, state.task, state.session) == ('point_mass', 'pusht', 'session')
+    assert (state.rig, state.task, state.session) == ('rig', 'pusht', 'session')
     assert (state.mode, state.pace) == (RigState.MODE_RUNNING, RigState.PACE_LOCKSTEP)
     assert state.period == probe.task.period
     assert state.can_pause
@@ -485,32 +485,49 @@ def test_without_a_seed_the_rig_waits_for_a_reset(launch: Launch) -> None:
 # -- faults --------------------------------------------------------------------------------------
 
 
-def test_a_backend_that_raises_is_a_fault_that_a_rollback_mends(launch: Launch) -> None:
+def out_of_memory() -> Exception:
+    """What numpy raises where there is no memory."""
+    with pytest.raises(MemoryError) as enormous:
+        np.empty(2**55)
+    return enormous.value
+
+
+@pytest.mark.parametrize(
+    ('error', 'sentence'),
+    [
+        (RuntimeError('the tensor has no end'), 'the tensor has no end'),
+        (out_of_memory(), 'there is no memory left (Unable to allocate'),
+    ],
+    ids=['any', 'memory'],
+)
+def test_a_backend_that_raises_is_a_fault_that_a_rollback_mends(
+    launch: Launch, error: Exception, sentence: str
+) -> None:
     rig, probe = begin(launch)
     drive(probe, 0.1, 0.2)
-    rig.backend.error = RuntimeError('the tensor has no end')
+    rig.backend.error = error
     probe.send(target(probe, 0.3), probe.state)
     fault = probe.until(
         lambda: probe.state.mode == RigState.MODE_FAULT and probe.state, 'the fault'
     )
     assert 'point_mass failed in a step' in fault.message
-    assert 'the tensor has no end' in fault.message
+    assert sentence in fault.message
     assert fault.step == 2
     refused = probe.call(contract.RESUME)
     assert refused.error_code == int(ErrorCode.MODEL_FAULT)
-    assert 'the tensor has no end' in refused.message
+    assert sentence in refused.message
     assert probe.call(contract.STEP, count=1).error_code == int(ErrorCode.NOT_PAUSED)
     probe.must(contract.ROLLBACK, node=3)
     probe.must(contract.RESUME)
     probe.until(lambda: probe.state.mode == RigState.MODE_RUNNING, 'the recovery')
     assert not probe.state.message
     drive(probe, 0.3)
+    assert probe.must(contract.GET_TREE).node_count == 4, 'nothing was lost or made twice'
 
 
 def test_a_frame_that_is_not_the_tasks_is_a_fault(launch: Launch) -> None:
     rig, probe = begin(launch, start='paused')
-    good = rig.backend._observation(probe.task.start_scene(0))
-    rig.backend.spoiled = replace(good, frame=good.frame[:5])
+    rig.backend.spoiled = True
     answer = probe.call(contract.STEP, count=1)
     assert answer.error_code == int(ErrorCode.MODEL_FAULT)
     assert 'uint8 (96, 96, 3) is needed' in answer.message
@@ -541,13 +558,13 @@ class Filling(PointMass):
         super().__init__(task)
         self.journal = os.path.join(folder, 'tree.journal')
 
-    def step(self, history, action, key):
+    def step(self, states, actions, keys):
         self.steps += 1
         if self.steps == 4:
             # From here on no file of this process can grow beyond the journal's size.
             size = os.path.getsize(self.journal)
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-        return super().step(history, action, key)
+        return super().step(states, actions, keys)
 
 
 make = lambda: RigNode('rig', lambda task, values: Filling(task, values['session_dir']))

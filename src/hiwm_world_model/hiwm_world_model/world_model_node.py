@@ -9,21 +9,27 @@ from typing import Any
 
 import torch
 
+from hiwm_core.backend import Backend
+from hiwm_core.extension import DEVICES, load_backend
 from hiwm_core.parameter import Parameter
 from hiwm_core.task import Task
 from hiwm_rig.base_node import run_node
 from hiwm_rig.rig_node import RigNode
-from hiwm_world_model.backend import WorldModelBackend, make_backend
 
 PARAMETERS = {
+    'backend': Parameter(
+        'world_model', 'what predicts: the name of an entry point in the group hiwm.backends'
+    ),
     'model': Parameter('', 'folder of the weights: model.safetensors and card.json'),
+    'device': Parameter('auto', 'where the network is computed', choices=DEVICES),
     'threads': Parameter(1, 'threads of the network', low=1, high=64),
 }
 
 
-def _open(task: Task, values: dict[str, Any]) -> WorldModelBackend:
+def _open(task: Task, values: dict[str, Any]) -> Backend:
     torch.set_num_threads(values['threads'])
-    return make_backend(task, Path(values['model']).expanduser() if values['model'] else None)
+    model = Path(values['model']).expanduser() if values['model'] else None
+    return load_backend(values['backend'], task, model, values['device'])
 
 
 def main() -> None:
