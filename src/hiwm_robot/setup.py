@@ -19,6 +19,7 @@ setup(
     entry_points={
         'console_scripts': [
             'collect = hiwm_robot.collect_node:main',
+            'scripted_operator = hiwm_robot.programs:scripted_operator',
             'sim_arm = hiwm_robot.programs:sim_arm',
         ],
         'hiwm.backends': ['sim_arm = hiwm_robot.sims:sim_arm'],

@@ -8,9 +8,12 @@ lockstep it is waited for the source's timeout; then hold. There is one action a
 rig falls silent in realtime: then hold is repeated every period.
 
 Actions are slew limited; what the limit changes while one source takes over from another is
-labelled HANDOVER, so that it is never taken for the choice of either. A proposal that is not
-finite, has wrong names or a wrong length is counted and never used; one that answers an older epoch
-is not used either.
+labelled HANDOVER, so that it is never taken for the choice of either. An actuated leader is driven
+to the arm first, which is held meanwhile. A proposal that is not finite, has wrong names or a wrong
+length is counted and never used; one that answers an older epoch is not used either.
+
+Where the rig can let time stand still, a step that the operator answers with no motion is not
+answered: it waits for one.
 
 Nothing here waits, and time is what `clock` says: seconds on a steady clock.
 """
@@ -18,21 +21,25 @@ Nothing here waits, and time is what `clock` says: seconds on a steady clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-import math
+from dataclasses import replace
 import time
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hiwm_core.action import Action, Source, clip_values, read_values
+from hiwm_core.action import Action, Source, read_values
 from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_core.rig import Mode, Pace
 from hiwm_core.task import Task
+from hiwm_intervention.action_outlet import ActionOutlet
 from hiwm_intervention.mux_status import MuxStatus
+from hiwm_intervention.operator_seat import OperatorSeat
 from hiwm_intervention.rig_mode import COMMAND_TIMEOUT, Command, RigMode, RigView
-from hiwm_intervention.slew_limit import SlewLimit
-from hiwm_intervention.sources import POLICY, Lock, MuxSettings, ProposalSource
+from hiwm_intervention.rig_pace import RigPace
+from hiwm_intervention.sources import POLICY, Handover, Locks, MuxSettings, ProposalSource
 from hiwm_intervention.takeover import DRIVEN, HELD_BY_OPERATOR, Event, Phase, Takeover
+from hiwm_intervention.trigger import Trigger, TriggerWatch
+from hiwm_intervention.turn import Turn
 
 ANSWER_SHARE = 0.6  # of a period: how long realtime waits for the answer to this very step
 
@@ -49,6 +56,13 @@ class Multiplexer:
         wait_for_recorder: Not before `set_recording` says that all is recorded.
         handover_timeout: s, how long a takeover waits for the dead-man to be pressed.
         rig_timeout: s without a new step in realtime, after which hold is repeated.
+        on_input: Let time stand still while an operator who drives commands no motion, on a rig
+            that can.
+
+    Attributes:
+        takeover: The phase and the operator's token.
+        watch: The triggers, and the nodes that they want kept under a name.
+        rig_pace: How time is to advance on the rig, and asking for it.
     """
 
     def __init__(
@@ -61,66 +75,57 @@ class Multiplexer:
         wait_for_recorder: bool = False,
         handover_timeout: float = 5.0,
         rig_timeout: float = 0.5,
+        on_input: bool = True,
     ) -> None:
         self.task = task
-        self.takeover = Takeover()
+        self.takeover = Takeover(clock)
         self._clock = clock
-        self._handover_timeout = handover_timeout
         self._rig_timeout = rig_timeout
         self._starting = autonomous_at_start
         self._recording = not wait_for_recorder
         self._sources = {name: ProposalSource(source) for name, source in settings.sources.items()}
         self._policy = self._sources[POLICY]
-        self._devices = sorted(
-            (source for source in self._sources.values() if source is not self._policy),
-            key=lambda source: -source.settings.priority,
-        )
-        self._locks = {name: Lock(lock) for name, lock in settings.locks.items()}
+        devices = [source for source in self._sources.values() if source is not self._policy]
+        self._seat = OperatorSeat(devices, handover_timeout)
+        self._locks = Locks(settings.locks)
+        self.watch = TriggerWatch(settings.triggers, task.success_above)
         self._rig: RigView | None = None
-        self._joints: NDArray[np.float64] | None = None
-        self._seen_at = -math.inf  # when the rig's newest step came
-        self._turn_at = -math.inf  # since when the source in charge may answer it
-        self._sent_at = -math.inf
-        self._taken_at = -math.inf  # the last takeover
-        self._answered: tuple[int, int] | None = None
-        self._pressed = False  # the dead-man, since the last takeover
-        self._operator_drove = False  # last, in this epoch
+        self._turn = Turn()
         self._unanswerable: tuple[int, int] | None = None  # seen before the hand-back
-        self._slew = SlewLimit(task)
+        self._outlet = ActionOutlet(task)
         self._rig_mode = RigMode()
-        self._last: Action | None = None
-        self._holding = False
+        self.rig_pace = RigPace(clock, on_input=on_input)
+        self._holding = self._waiting = False
         self._reason = ''
-        self._sent_actions = self._held_actions = self._rejected_actions = 0
+        self._rejected_actions = 0
 
     # -- what comes in ---------------------------------------------------------------------------
 
     def observe(self, rig: RigView) -> None:
         """The rig has shown a frame."""
-        now, before = self._clock(), self._rig
-        self._rig = rig
-        moved = before is not None and rig.epoch != before.epoch
-        if before is None or (rig.epoch, rig.step) != (before.epoch, before.step):
-            self._seen_at = self._turn_at = now
-        elif rig.mode is Mode.RUNNING and before.mode is not Mode.RUNNING:
-            # What was sent while the rig came to a stand may not have been taken: answer again.
-            self._seen_at = self._turn_at = now
-            self._answered = None
-        if moved:
+        before, self._rig = self._rig, rig
+        self.rig_pace.show(rig)
+        stepped = self._turn.show(before, rig, self._clock())
+        if before is not None and rig.epoch != before.epoch:
             self._discard_past(rig)
         elif not self._rig_mode.settled:
             self._rig_mode.show(rig)
         elif rig.mode is not Mode.RUNNING and self.takeover.observe(Event.RIG_STOPPED):
-            self._reason, self._holding = rig.message or 'the rig was paused', False
+            self._entered(rig.message or 'the rig was paused')
+        if before is not None and before.mode is not rig.mode:
+            self._outlet.see_mode(before, rig)
+        if stepped and rig.mode is Mode.RUNNING:
+            self._look_out(Trigger.FIDELITY, rig.fidelity)
+            self._look_out(Trigger.STALL, rig.progress)
 
     def measure(self, joints: NDArray[np.float64]) -> None:
         """The measured joints (J,), in the task's order and units."""
-        self._joints = joints
+        self._outlet.joints = joints
 
     def executed(self, action: Action) -> None:
         """What the rig really did: the next step is limited from there."""
         if self._rig is not None and action.epoch == self._rig.epoch:
-            self._slew.executed(action.values, action.step)
+            self._outlet.slew.executed(action.values, action.step)
 
     def propose(
         self, name: str, names: Sequence[str], values: Sequence[float], proposal: Action
@@ -144,23 +149,15 @@ class Multiplexer:
             raise HiwmError(f"the source '{name}': {error.message}") from error
         if self._rig is not None and proposal.epoch < self._rig.epoch:
             return
+        now = self._clock()
+        if source is not self._policy:
+            self._seat.take(source, now, deadman=proposal.deadman)
         label = Source.POLICY if source is self._policy else Source.OPERATOR
-        source.take(
-            Action(
-                ordered,
-                label,
-                proposal.epoch,
-                proposal.step,
-                proposal.device,
-                proposal.seq,
-                proposal.deadman,
-            ),
-            self._clock(),
-        )
+        source.take(replace(proposal, values=ordered, source=label), now)
 
     def set_lock(self, name: str, level: bool) -> None:
         """A lock says whether it is set."""
-        self._locks[name].take(level, self._clock())
+        self._locks.take(name, level, self._clock())
 
     def set_recording(self, recording: bool) -> None:
         """The recorder says whether every topic goes into the bag."""
@@ -172,24 +169,24 @@ class Multiplexer:
         Raises:
             HiwmError: It cannot be; nothing has changed.
         """
-        now = self._clock()
         if event is Event.RESET:
-            reason = self._lock_reason(now)
+            reason = self._locks.reason(self._clock())
             if reason:
                 raise HiwmError(f'{reason}; release it before the reset', ErrorCode.ILLEGAL_EVENT)
         if event in {Event.RESUME, Event.TAKE_OVER} and self._rig is None:
             raise HiwmError('no rig has been heard yet; start one first', ErrorCode.NOT_READY)
         phase = self.takeover.request(event, operator_id)
+        if event is Event.ASK or (event is Event.RELEASE and phase in HELD_BY_OPERATOR):
+            # A question, or its end: nothing else changes.
+            return phase
         self._starting = False
         who = f" by '{operator_id}'" if operator_id else ''
         self._entered(f'{event.name.lower().replace("_", " ")}{who}')
-        if event is Event.RESUME:
-            self._hand_back()
-        elif event is Event.TAKE_OVER:
-            self._begin_handover(now)
+        if event in {Event.RESUME, Event.TAKE_OVER}:
+            self._change_source(event)
         return phase
 
-    # -- the rig's mode --------------------------------------------------------------------------
+    # -- what the rig is asked for ---------------------------------------------------------------
 
     def next_command(self) -> Command | None:
         """What to ask the rig now; one question at a time, the next when it is settled."""
@@ -204,33 +201,41 @@ class Multiplexer:
 
     # -- what goes out ---------------------------------------------------------------------------
 
+    @property
+    def target(self) -> NDArray[np.float64] | None:
+        """The joints (J,) that an actuated leader is to be driven to; None: it is not."""
+        joining = self.takeover.phase in HELD_BY_OPERATOR and self._outlet.slew.joining
+        return self._outlet.joints if joining and self._seat.is_aligning else None
+
     def poll(self) -> Action | None:
         """The action to send now, if one is due. Call it after every input and at a steady rate."""
         now = self._clock()
         self._check_locks(now)
-        self._check_command(now)
+        command = self._rig_mode.overdue(now)
+        if command is not None:
+            self.command_failed(command, f'it did not do so within {COMMAND_TIMEOUT:g} s')
         self._check_deadman(now)
         self._check_start()
+        self.rig_pace.wish(correcting=self.takeover.phase is Phase.CORRECTING)
+        self._waiting = False
         rig = self._rig
-        if rig is None or self._joints is None or rig.mode is not Mode.RUNNING:
+        if rig is None or self._outlet.joints is None or rig.mode is not Mode.RUNNING:
             return None
-        if self._answered == (rig.epoch, rig.step):
-            silent = now - self._seen_at > self._rig_timeout
-            if rig.pace is Pace.REALTIME and silent and now - self._sent_at >= rig.period:
-                return self._hold(now, 'the rig shows nothing new')
+        if self._turn.answered == (rig.epoch, rig.step):
+            overdue = self._turn.is_overdue(rig, now, self._rig_timeout)
+            if rig.pace is Pace.REALTIME and overdue:
+                return self._hold(rig, now, 'the rig shows nothing new')
             return None
         if self.takeover.phase not in DRIVEN:
             # Time runs although nobody drives. In lockstep it need not, if a pause is under way.
-            lockstep = rig.pace is Pace.LOCKSTEP
-            if lockstep and (self._rig_mode.pausing or now - self._turn_at < rig.period):
+            if rig.pace is Pace.LOCKSTEP and self._rig_mode.pausing:
                 return None
-            return self._hold(now)
+            return self._pass_time(rig, now)
         return self._answer(rig, now)
 
     def status(self) -> MuxStatus:
         """Who drives."""
-        now, last = self._clock(), self._last
-        ages = [source.age(now) for source in self._devices]
+        now, outlet, last = self._clock(), self._outlet, self._outlet.last
         return MuxStatus(
             phase=self.takeover.phase,
             source=last.source if last else Source.NONE,
@@ -239,12 +244,16 @@ class Multiplexer:
             holding=self._holding,
             reason=self._reason,
             epoch=self._rig.epoch if self._rig else 0,
-            step=self._answered[1] if self._answered else 0,
-            sent_actions=self._sent_actions,
-            held_actions=self._held_actions,
+            step=self._turn.answered[1] if self._turn.answered else 0,
+            sent_actions=outlet.sent_actions,
+            held_actions=outlet.held_actions,
             rejected_actions=self._rejected_actions,
+            waiting=self._waiting,
+            human_time=self.takeover.human_time,
+            asked_by=self.takeover.asked_by,
+            trigger=self.watch.fired,
             policy_age=self._policy.age(now),
-            operator_age=min((age for age in ages if not math.isnan(age)), default=math.nan),
+            operator_age=self._seat.age(now),
         )
 
     # -- within ----------------------------------------------------------------------------------
@@ -252,97 +261,89 @@ class Multiplexer:
     def _answer(self, rig: RigView, now: float) -> Action | None:
         """The action for a step that has none yet, in a phase in which somebody drives."""
         if self._unanswerable == (rig.epoch, rig.step):
-            return self._hold(now)
-        source = self._in_charge(now)
+            return self._hold(rig, now)
+        held = self.takeover.phase in HELD_BY_OPERATOR
+        source = self._seat.in_charge if held else self._policy
         proposal = source.proposal
-        if proposal is not None and (not proposal.deadman or proposal.epoch != rig.epoch):
+        if proposal is not None and self._is_void(proposal, rig):
             proposal = None
         # The policy's answer to this very step does not age while the rig stands still.
         fresh = source.is_fresh(now)
+        if proposal is not None and fresh and proposal.idle and self.rig_pace.stands_still:
+            self._waiting = True
+            return None
         if proposal is not None and proposal.step == rig.step and (fresh or source is self._policy):
-            return self._drive(proposal, rig, now)
-        waited = now - self._turn_at
+            return self._drive(proposal, source, rig, now)
+        waited = self._turn.waited(now)
         if rig.pace is Pace.LOCKSTEP:
             if waited < source.settings.timeout:
                 return None
         elif waited < ANSWER_SHARE * rig.period:
             return None
-        elif proposal is not None and fresh and not self._precedes_hand_back(proposal):
-            return self._drive(proposal, rig, now)
-        return self._hold(now, f"the source '{source.settings.name}' is silent")
+        elif proposal is not None and fresh:
+            return self._drive(proposal, source, rig, now)
+        return self._hold(rig, now, f"the source '{source.settings.name}' is silent")
 
-    def _in_charge(self, now: float) -> ProposalSource:
-        """The policy, or the first device whose dead-man is pressed."""
-        if self.takeover.phase not in HELD_BY_OPERATOR:
-            return self._policy
-        for device in self._devices:
-            if device.is_fresh(now) and device.proposal is not None and device.proposal.deadman:
-                return device
-        return self._devices[0]
-
-    def _drive(self, proposal: Action, rig: RigView, now: float) -> Action:
-        """Send a proposal, within limits and reach."""
-        assert self._joints is not None
-        values = clip_values(self.task, proposal.values)
-        values = self._slew.limit(values, self.task.hold_action(self._joints))
+    def _drive(
+        self, proposal: Action, source: ProposalSource, rig: RigView, now: float
+    ) -> Action | None:
+        """Send a proposal; none, if it makes a trigger fire, or is a leader's on its way."""
+        if self._look_out(Trigger.SPREAD, proposal.spread):
+            return None
+        actuated = source.settings.handover is Handover.ACTUATED
+        if actuated and self._outlet.slew.joining and not self._outlet.agrees(proposal):
+            self._reason = 'the leader is driven to the arm'
+            return self._pass_time(rig, now)
+        action = self._outlet.drive(proposal, rig)
         if self._holding:
             self._reason, self._holding = '', False
-        if not self._slew.joining and self.takeover.observe(Event.ALIGNED):
+        if not self._outlet.slew.joining and self.takeover.observe(Event.ALIGNED):
             self._reason = 'the operator is within reach'
-        self._operator_drove = proposal.source is Source.OPERATOR
-        label = Source.HANDOVER if self._slew.joining else proposal.source
-        return self._send(values, label, proposal.device, rig, now)
-
-    def _hold(self, now: float, silence: str = '') -> Action:
-        """Send the measured position; a silence that makes it necessary is told."""
-        assert self._rig is not None and self._joints is not None
-        if silence and self.takeover.phase in DRIVEN:
-            self._reason, self._holding = silence, True
-        self._held_actions += 1
-        return self._send(self.task.hold_action(self._joints), Source.HOLD, '', self._rig, now)
-
-    def _send(
-        self, values: NDArray[np.float64], source: Source, device: str, rig: RigView, now: float
-    ) -> Action:
-        action = Action(values, source, rig.epoch, rig.step, device, self._sent_actions)
-        self._slew.sent(values, rig.step)
-        self._answered = (rig.epoch, rig.step)
-        self._sent_at = now
-        self._sent_actions += 1
-        self._last = action
+        self._turn.send(rig, now)
         return action
 
-    def _begin_handover(self, now: float) -> None:
-        """The operator has to speak anew, and begins at the measured position."""
-        for device in self._devices:
-            device.clear()
-        self._taken_at = now
-        self._pressed = False
-        self._slew.begin(joining=True)
-        self._unanswerable = None
+    def _hold(self, rig: RigView, now: float, silence: str = '') -> Action:
+        """Send the measured position; a silence that makes it necessary is told."""
+        if silence and self.takeover.phase in DRIVEN:
+            self._reason, self._holding = silence, True
+        self._turn.send(rig, now)
+        return self._outlet.hold(rig)
 
-    def _hand_back(self) -> None:
-        """After an operator, the policy begins with a step that it sees from now on."""
+    def _pass_time(self, rig: RigView, now: float) -> Action | None:
+        """Hold, in lockstep once a period: nobody commands anything now."""
+        if rig.pace is Pace.LOCKSTEP and self._turn.waited(now) < rig.period:
+            return None
+        return self._hold(rig, now)
+
+    def _change_source(self, event: Event) -> None:
+        """An operator has to speak anew; after one, the policy begins with a step it sees now."""
         self._unanswerable = None
-        if self._operator_drove and self._rig is not None:
+        if event is Event.TAKE_OVER:
+            self._seat.open(self._clock())
+            self._outlet.slew.join()
+        elif self._outlet.operator_drove and self._rig is not None:
             self._unanswerable = (self._rig.epoch, self._rig.step)
-            self._slew.begin(joining=True)
+            self._outlet.slew.join()
 
-    def _precedes_hand_back(self, proposal: Action) -> bool:
-        return (
-            self._unanswerable is not None
-            and proposal.source is Source.POLICY
-            and (proposal.epoch, proposal.step) <= self._unanswerable
-        )
+    def _is_void(self, proposal: Action, rig: RigView) -> bool:
+        """Whether it is of another scene, from before the hand-back, or from an open hand."""
+        if proposal.epoch != rig.epoch or not proposal.deadman:
+            return True
+        if proposal.source is Source.OPERATOR:
+            return self._seat.holder is None
+        seen = (proposal.epoch, proposal.step)
+        return self._unanswerable is not None and seen <= self._unanswerable
 
     def _discard_past(self, rig: RigView) -> None:
         """The scene was moved: what anybody said of the old one is void."""
         for source in self._sources.values():
             if source.proposal is not None and source.proposal.epoch != rig.epoch:
                 source.clear()
-        self._slew.begin()
-        self._operator_drove = self._pressed = False
+        self._outlet.begin()
+        self.watch.clear()
         self._unanswerable = None
+        if self.takeover.phase in HELD_BY_OPERATOR:
+            self._seat.empty()
         if self.takeover.observe(Event.DISCONTINUITY):
             self._reason, self._holding = 'the scene was moved', False
         self._rig_mode.forget(rig)
@@ -350,53 +351,40 @@ class Multiplexer:
     def _entered(self, reason: str) -> None:
         """The phase has changed: the rig has to run or to stand accordingly."""
         self._reason, self._holding = reason, False
-        self._turn_at = self._clock()
-        if self._rig is None:
-            return
-        if self.takeover.phase in DRIVEN:
-            self._rig_mode.run(self._rig)
-        else:
-            self._rig_mode.stand(self._rig)
+        self.watch.begin()
+        self._turn.begin(self._clock())
+        if self._rig is not None:
+            driven = self.takeover.phase in DRIVEN
+            (self._rig_mode.run if driven else self._rig_mode.stand)(self._rig)
 
     def _check_locks(self, now: float) -> None:
-        reason = self._lock_reason(now)
-        if not reason:
-            return
-        if self.takeover.phase is Phase.LOCKED:
+        reason = self._locks.reason(now)
+        if reason and self.takeover.phase is Phase.LOCKED:
             self._reason = reason
-        elif self.takeover.observe(Event.LOCK):
+        elif reason and self.takeover.observe(Event.LOCK):
             self._starting = False
             self._entered(reason)
-
-    def _lock_reason(self, now: float) -> str:
-        """What the lock of the highest priority says; empty if none is set."""
-        by_priority = sorted(self._locks.values(), key=lambda lock: -lock.settings.priority)
-        return next((reason for lock in by_priority if (reason := lock.reason(now))), '')
-
-    def _check_command(self, now: float) -> None:
-        command = self._rig_mode.overdue(now)
-        if command is not None:
-            self.command_failed(command, f'it did not do so within {COMMAND_TIMEOUT:g} s')
 
     def _check_deadman(self, now: float) -> None:
         if self.takeover.phase not in HELD_BY_OPERATOR:
             return
-        spoken = [one.proposal for one in self._devices if one.is_fresh(now) and one.proposal]
-        if any(proposal.deadman for proposal in spoken):
-            self._pressed = True
-            return
-        if self._pressed:
-            reason = (
-                'the operator let go of the dead-man'
-                if spoken
-                else "the samples of the operator's dead-man stay away"
-            )
-        elif now - self._taken_at > self._handover_timeout:
-            reason = f'nobody pressed the dead-man within {self._handover_timeout:g} s'
-        else:
-            return
-        if self.takeover.observe(Event.OPERATOR_LOST):
+        if self._seat.update(now):
+            self._outlet.slew.join()
+        reason = self._seat.loss(now)
+        if reason and self.takeover.observe(Event.OPERATOR_LOST):
             self._entered(reason)
+
+    def _look_out(self, trigger: Trigger, value: float) -> bool:
+        """See a trigger's number of one more step of the policy; returns whether it fires."""
+        rig = self._rig
+        if rig is None or self.takeover.phase is not Phase.AUTONOMOUS:
+            return False
+        reason = self.watch.see(trigger, value)
+        if not reason or not self.takeover.observe(Event.TRIGGERED):
+            return False
+        self._entered(reason)
+        self.watch.fire(trigger, rig.node, rig.step)
+        return True
 
     def _check_start(self) -> None:
         """The first time that policy, rig and recorder are all there."""

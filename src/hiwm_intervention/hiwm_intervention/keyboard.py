@@ -9,7 +9,7 @@ left with a debt.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -44,19 +44,30 @@ class Keyboard:
         """A step has passed: what was commanded last is where the next command starts from."""
         self._reference = self._commanded
 
-    def command(self, held: Iterable[str], joints: FloatArray) -> FloatArray:
+    def is_idle(self, held: Iterable[str] | Mapping[str, float]) -> bool:
+        """Whether these keys command no motion: none moves anything, or they cancel out."""
+        return not self._speed(held).any()
+
+    def command(self, held: Iterable[str] | Mapping[str, float], joints: FloatArray) -> FloatArray:
         """The values (A,) to command for the step at hand; asked again, it starts over.
 
         Args:
-            held: The keys that are down; unknown ones do nothing, opposite ones cancel.
+            held: The keys that are down, perhaps each with its share of the speed (a stick that is
+                pushed half way); unknown ones do nothing, opposite ones cancel.
             joints: float64 (J,), measured now.
         """
         measured = self._task.hold_action(joints)
         if self._reference is None:
             self._reference = measured
-        speed = sum((self._speeds[key] for key in self.known(held)), np.zeros(len(measured)))
-        values = self._reference + speed * self._task.period
+        values = self._reference + self._speed(held) * self._task.period
         reach = self._task.action_max_step
         values = np.clip(values, measured - reach, measured + reach)
         self._commanded = np.clip(values, self._task.action_low, self._task.action_high)
         return self._commanded
+
+    def _speed(self, held: Iterable[str] | Mapping[str, float]) -> FloatArray:
+        shares = held if isinstance(held, Mapping) else dict.fromkeys(held, 1.0)
+        return sum(
+            (self._speeds[key] * shares[key] for key in self.known(shares)),
+            np.zeros(len(self._task.action_names)),
+        )

@@ -13,6 +13,7 @@ from enum import Enum
 import math
 
 from hiwm_core.rig import Mode, Pace
+from hiwm_rig.pacing import Advance
 
 COMMAND_TIMEOUT = 2.0  # s
 
@@ -29,7 +30,7 @@ WANTED_MODE = {Command.PAUSE: Mode.PAUSED, Command.RESUME: Mode.RUNNING}
 
 @dataclass(frozen=True)
 class RigView:
-    """What `/rig/state` says, as far as it matters here; `period` in seconds."""
+    """What `/rig/state` says, as far as it matters here; `period` in seconds, as it runs now."""
 
     epoch: int
     step: int
@@ -38,6 +39,11 @@ class RigView:
     period: float
     can_pause: bool = True
     message: str = ''
+    node: int = 0
+    advance: Advance = Advance.ALWAYS
+    can_set_pace: bool = False
+    progress: float = math.nan
+    fidelity: float = math.nan
 
 
 class RigMode:

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who proposes actions, and what locks everything: their settings, their newest word and its age.
 
-Ages are measured on a steady clock from the moment of receipt, so that neither a paused nor a set
-clock makes an old proposal young.
+Several sources may share a topic; then each names the devices whose messages are its own, and one
+that names none gets all others. Ages are measured on a steady clock from the moment of receipt, so
+that neither a paused nor a set clock makes an old proposal young.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 import math
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,18 @@ import yaml
 
 from hiwm_core.action import Action
 from hiwm_core.error import ConfigurationError
+from hiwm_intervention.trigger import Thresholds, read_triggers
 
 POLICY = 'policy'
 HIGHEST_PRIORITY = 255
+
+
+class Handover(Enum):
+    """How the wheel goes to a device without a jump."""
+
+    RELATIVE = 'relative'  # it commands motions: it begins where the arm is
+    PASSIVE = 'passive'  # it has a position and cannot be moved: the arm slides to it
+    ACTUATED = 'actuated'  # it has a position and a motor: it is driven to the arm first
 
 
 @dataclass(frozen=True)
@@ -31,20 +42,32 @@ class SourceSettings:
         topic: Where it speaks.
         timeout: Seconds after which its last word is worth nothing.
         priority: 0 to 255.
+        handover: An operator's device: how it takes the wheel.
+        devices: Whose messages on the topic are its own; empty: whoever no other source names.
     """
 
     name: str
     topic: str
     timeout: float
     priority: int
+    handover: Handover = Handover.RELATIVE
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class MuxSettings:
-    """All sources and locks, by name; there is a source named `policy`."""
+    """Sources and locks by name, there is a source named `policy`; and when to ask for a person."""
 
     sources: Mapping[str, SourceSettings]
     locks: Mapping[str, SourceSettings]
+    triggers: Thresholds = field(default_factory=dict)
+
+    def source_of(self, topic: str, device: str) -> str:
+        """The source that a device's message on a topic belongs to; empty: none."""
+        here = [source for source in self.sources.values() if source.topic == topic]
+        named = [source.name for source in here if device in source.devices]
+        others = [source.name for source in here if not source.devices]
+        return (named or others or [''])[0]
 
 
 class ProposalSource:
@@ -95,6 +118,22 @@ class Lock:
         return ''
 
 
+class Locks:
+    """All locks."""
+
+    def __init__(self, settings: Mapping[str, SourceSettings]) -> None:
+        self._locks = {name: Lock(lock) for name, lock in settings.items()}
+
+    def take(self, name: str, level: bool, now: float) -> None:
+        """A lock says whether it is set."""
+        self._locks[name].take(level, now)
+
+    def reason(self, now: float) -> str:
+        """What the lock of the highest priority says; empty if none is set."""
+        by_priority = sorted(self._locks.values(), key=lambda lock: -lock.settings.priority)
+        return next((reason for lock in by_priority if (reason := lock.reason(now))), '')
+
+
 def read_settings(path: Path) -> MuxSettings:
     """Read and check a file of the shape of `config/action_mux.yaml`.
 
@@ -109,7 +148,7 @@ def read_settings(path: Path) -> MuxSettings:
         raise ConfigurationError(f'{path} is not YAML: {error}') from error
     if not isinstance(data, dict):
         raise ConfigurationError(f'{path} needs the entries `sources` and `locks`')
-    unknown = set(data) - {'sources', 'locks'}
+    unknown = set(data) - {'sources', 'locks', 'triggers'}
     if unknown:
         raise ConfigurationError(f'{path} has an unknown entry: {", ".join(map(str, unknown))}')
     sources = _read_group(data.get('sources'), 'sources', path)
@@ -121,7 +160,22 @@ def read_settings(path: Path) -> MuxSettings:
     priorities = [source.priority for source in sources.values()]
     if len(set(priorities)) != len(priorities):
         raise ConfigurationError(f'{path} gives two sources the same priority')
-    return MuxSettings(sources, locks)
+    _check_devices(sources, path)
+    return MuxSettings(sources, locks, read_triggers(data.get('triggers'), str(path)))
+
+
+def _check_devices(sources: Mapping[str, SourceSettings], path: Path) -> None:
+    """No message may belong to two sources."""
+    claimed: dict[tuple[str, str], str] = {}
+    for source in sources.values():
+        for device in source.devices or ('',):
+            other = claimed.setdefault((source.topic, device), source.name)
+            if other != source.name:
+                what = f"the device '{device}'" if device else 'all devices that nobody names'
+                raise ConfigurationError(
+                    f"{path} gives {what} on {source.topic} to both '{other}' and '{source.name}'; "
+                    'name the devices of one of them'
+                )
 
 
 def _read_group(group: Any, kind: str, path: Path) -> dict[str, SourceSettings]:
@@ -133,9 +187,14 @@ def _read_group(group: Any, kind: str, path: Path) -> dict[str, SourceSettings]:
 
 
 def _read_entry(entry: Any, where: str, path: Path) -> SourceSettings:
+    kind, name = where.split('.', maxsplit=1)
     keys = {'topic', 'timeout', 'priority'}
-    if not isinstance(entry, dict) or set(entry) != keys:
-        raise ConfigurationError(f'{path}: {where} needs topic, timeout, priority and nothing else')
+    optional = {'handover', 'devices'} if kind == 'sources' and name != POLICY else set()
+    if not isinstance(entry, dict) or not keys <= set(entry) <= keys | optional:
+        also = f'; {" and ".join(sorted(optional))} may be added' if optional else ''
+        raise ConfigurationError(
+            f'{path}: {where} needs topic, timeout, priority and nothing else{also}'
+        )
     timeout, priority = entry['timeout'], entry['priority']
     if (
         isinstance(timeout, bool)
@@ -158,4 +217,17 @@ def _read_entry(entry: Any, where: str, path: Path) -> SourceSettings:
     topic = entry['topic']
     if not isinstance(topic, str) or not topic:
         raise ConfigurationError(f'{path}: {where}.topic must be the name of a topic')
-    return SourceSettings(where.split('.', maxsplit=1)[1], topic, float(timeout), priority)
+    handovers = {handover.value: handover for handover in Handover}
+    handover = entry.get('handover', Handover.RELATIVE.value)
+    if handover not in handovers:
+        raise ConfigurationError(
+            f'{path}: {where}.handover is {handover}; it must be one of: {", ".join(handovers)}'
+        )
+    devices = entry.get('devices', [])
+    if not isinstance(devices, list) or not all(
+        isinstance(device, str) and device for device in devices
+    ):
+        raise ConfigurationError(f'{path}: {where}.devices must be a list of names')
+    return SourceSettings(
+        name, topic, float(timeout), priority, handovers[handover], tuple(devices)
+    )

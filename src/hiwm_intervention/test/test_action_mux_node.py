@@ -10,145 +10,51 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
-import threading
-import time
 from typing import Any
 
 from hiwm_msgs.msg import MuxState, RigState
 from hiwm_msgs.srv import Takeover
+from mux_graph import MIDDLE, PATIENCE, SHIPPED, TASK, Graph
 import numpy as np
 import pytest
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import Bool
+import yaml
 
 from hiwm_core import contract
-from hiwm_core.action import Action, Source
-from hiwm_core.error import ErrorCode, HiwmError
-from hiwm_core.task import load_task
-from hiwm_intervention.action_mux_node import ActionMuxNode
-from hiwm_rig.base_node import client, interface, publisher, serve, subscription
-from hiwm_rig.conversion import action_message, joint_message
-
-PATIENCE = 20.0  # s, for what has to happen; never a measure of speed
-TASK = load_task('pusht')
-MIDDLE = np.array([0.25, 0.25])
-
-
-class Graph:
-    """The multiplexer's node beside one that plays everybody else."""
-
-    def __init__(self) -> None:
-        self.mux = ActionMuxNode()
-        self.node = rclpy.create_node('everybody_else')
-        self.sent: list[Any] = []
-        self.states: list[MuxState] = []
-        self.order: list[str] = []
-        self.refusal = ''
-        self.view = RigState(
-            task='pusht',
-            epoch=1,
-            mode=RigState.MODE_PAUSED,
-            pace=RigState.PACE_LOCKSTEP,
-            period=TASK.period,
-            can_pause=True,
-        )
-        self._change = threading.Condition()
-        self._rig = publisher(self.node, contract.RIG_STATE)
-        self._joints = publisher(self.node, contract.JOINT_STATES)
-        self._sources = {
-            Source.POLICY: publisher(self.node, contract.POLICY_ACTION),
-            Source.OPERATOR: publisher(self.node, contract.OPERATOR_ACTION),
-        }
-        self.e_stop = self.node.create_publisher(Bool, '/e_stop', 1)
-        subscription(self.node, contract.ACTION, self._keep(self.sent))
-        subscription(self.node, contract.MUX_STATE, self._keep(self.states))
-        self._takeover = client(self.node, contract.TAKEOVER)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self.mux)
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
-        self._thread.start()
-        publishers = [self._rig, self._joints, *self._sources.values(), self.e_stop]
-        self.until(
-            lambda: all(one.get_subscription_count() for one in publishers), 'the graph is joined'
-        )
-
-    def close(self) -> None:
-        self._executor.shutdown()
-        self._thread.join(timeout=5.0)
-        self.mux.destroy_node()
-        self.node.destroy_node()
-
-    def _keep(self, kept: list[Any]) -> Callable[[Any], None]:
-        def take(message: Any) -> None:
-            with self._change:
-                kept.append(message)
-                self._change.notify_all()
-
-        return take
-
-    def until(self, holds: Callable[[], Any], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        with self._change:
-            while not (self.states and holds()):
-                assert time.monotonic() < deadline, f'waited in vain until {what}'
-                self._change.wait(0.05)
-
-    def until_phase(self, phase: int) -> MuxState:
-        self.until(lambda: self.states and self.states[-1].phase == phase, f'the phase is {phase}')
-        return self.states[-1]
-
-    def until_rejected(self, count: int) -> None:
-        self.until(lambda: self.states[-1].rejected_actions == count, f'{count} are rejected')
-
-    def serve_rig(self) -> None:
-        """Pause and resume, as a rig serves them."""
-        for service, mode in (
-            (contract.PAUSE, RigState.MODE_PAUSED),
-            (contract.RESUME, RigState.MODE_RUNNING),
-        ):
-            serve(self.node, service, self._set_mode(mode))
-
-    def _set_mode(self, mode: int) -> Callable[[Any, Any], None]:
-        def handle(request: Any, response: Any) -> None:
-            if self.refusal:
-                raise HiwmError(self.refusal, ErrorCode.MODEL_FAULT)
-            self.view.mode = mode
-            self.show()
-
-        return handle
-
-    def show(self, **changes: int) -> None:
-        for name, value in changes.items():
-            setattr(self.view, name, value)
-        stamp = self.node.get_clock().now().to_msg()
-        self._joints.publish(joint_message(TASK.joint_names, MIDDLE, stamp))
-        self.view.header.stamp = stamp
-        self._rig.publish(self.view)
-
-    def propose(self, source: Source, chosen: np.ndarray = MIDDLE, /, **changes: list[Any]) -> None:
-        action = Action(chosen, source, self.view.epoch, self.view.step, source.name.lower())
-        message = action_message(TASK, action, self.node.get_clock().now().to_msg())
-        for name, value in changes.items():
-            setattr(message, name, value)
-        self._sources[source].publish(message)
-
-    def ask(self, event: int, operator_id: str = '') -> Any:
-        """Ask once the service is there."""
-        assert self._takeover.wait_for_service(PATIENCE)
-        future = self._takeover.call_async(Takeover.Request(event=event, operator_id=operator_id))
-        self.until(future.done, 'the takeover service answers')
-        return future.result()
+from hiwm_core.action import Source
+from hiwm_core.error import ErrorCode
+from hiwm_rig.base_node import interface, subscription
 
 
 @pytest.fixture
-def graph() -> Iterator[Graph]:
-    rclpy.init()
-    made = Graph()
-    yield made
-    made.close()
+def make_graph() -> Iterator[Callable[..., Graph]]:
+    """Makes a graph, perhaps with another file for the multiplexer."""
+    made: list[Graph] = []
+
+    def make(config: str = '') -> Graph:
+        arguments = ['--ros-args', '-p', f'config:={config}'] if config else []
+        rclpy.init(args=arguments)
+        made.append(Graph())
+        return made[0]
+
+    yield make
+    for graph in made:
+        graph.close()
     rclpy.try_shutdown()
+
+
+@pytest.fixture
+def graph(make_graph: Callable[..., Graph]) -> Graph:
+    return make_graph()
+
+
+def changed_settings(folder: Path, change: Callable[[dict[str, Any]], None]) -> str:
+    """The path of a file that differs from the shipped one."""
+    data = yaml.safe_load(SHIPPED.read_text())
+    change(data)
+    (folder / 'mux.yaml').write_text(yaml.safe_dump(data))
+    return str(folder / 'mux.yaml')
 
 
 def test_a_takeover_from_end_to_end(graph: Graph) -> None:
@@ -241,6 +147,108 @@ def test_a_rollback_pauses(graph: Graph) -> None:
     assert graph.states[-1].phase == MuxState.PHASE_PAUSED
 
 
+def test_a_question_for_the_wheel_is_shown(graph: Graph) -> None:
+    graph.serve_rig()
+    graph.show()
+    graph.until(lambda: graph.states[-1].epoch == 1, 'the rig is seen')
+    assert graph.ask(Takeover.Request.EVENT_TAKE_OVER, 'ada').success
+    response = graph.ask(Takeover.Request.EVENT_ASK, 'grace')
+    assert (response.success, response.phase) == (True, MuxState.PHASE_HANDOVER)
+    graph.until(lambda: graph.states[-1].asked_by == 'grace', 'the question is shown')
+    assert graph.ask(Takeover.Request.EVENT_RELEASE, 'ada').phase == MuxState.PHASE_PAUSED
+    graph.until(lambda: not graph.states[-1].asked_by, 'the question has ended')
+    assert graph.states[-1].human_time > 0.0
+
+
+def patient(data: dict[str, Any]) -> None:
+    """Nobody is lost because this machine is busy."""
+    for source in data['sources'].values():
+        source['timeout'] = PATIENCE
+
+
+def test_time_stands_still_while_the_operator_is_idle(
+    make_graph: Callable[..., Graph], tmp_path: Path
+) -> None:
+    graph = make_graph(changed_settings(tmp_path, patient))
+    graph.serve_rig()
+    graph.serve_pace()
+    graph.show()
+    graph.until(lambda: graph.states[-1].epoch == 1, 'the rig is seen')
+    assert graph.ask(Takeover.Request.EVENT_TAKE_OVER, 'ada').success
+    graph.until(lambda: graph.view.mode == RigState.MODE_RUNNING, 'the rig runs')
+    graph.propose(Source.OPERATOR, idle=True)
+    graph.until_phase(MuxState.PHASE_CORRECTING)
+    graph.until(lambda: graph.paces == [RigState.ADVANCE_ON_INPUT], 'the rig is asked')
+    sent = len(graph.sent)
+    graph.show(step=1)
+    graph.propose(Source.OPERATOR, idle=True)
+    graph.until(lambda: graph.states[-1].waiting, 'it waits')
+    graph.propose(Source.OPERATOR, MIDDLE + 0.01)
+    graph.until(lambda: len(graph.sent) == sent + 1, 'the motion is sent')
+    assert graph.sent[-1].observation_step == 1
+    assert not graph.states[-1].waiting
+    assert graph.ask(Takeover.Request.EVENT_RELEASE, 'ada').success
+    graph.until(lambda: graph.paces[-1] == RigState.ADVANCE_ALWAYS, 'time runs again')
+
+
+def test_a_trigger_pauses_and_keeps_the_node_under_a_free_name(
+    make_graph: Callable[..., Graph], tmp_path: Path
+) -> None:
+    def change(data: dict[str, Any]) -> None:
+        data['triggers']['fidelity'] = {'enabled': True, 'below': 0.5, 'steps': 2}
+
+    graph = make_graph(changed_settings(tmp_path, change))
+    graph.kept.append(('fidelity-0002', 1))
+    graph.serve_rig()
+    graph.serve_checkpoints()
+    graph.show()
+    graph.propose(Source.POLICY)
+    graph.until_phase(MuxState.PHASE_AUTONOMOUS)
+    graph.until(lambda: graph.view.mode == RigState.MODE_RUNNING, 'the rig runs')
+    graph.show(step=1, node=11, fidelity=0.1)
+    graph.propose(Source.POLICY)
+    graph.show(step=2, node=12, fidelity=0.2)
+    graph.until(lambda: len(graph.kept) == 2, 'the node is kept')
+    assert graph.kept[-1] == ('fidelity-0002-2', 12)
+    state = graph.until_phase(MuxState.PHASE_PAUSED)
+    assert state.trigger == MuxState.TRIGGER_FIDELITY
+    assert 'now 0.2' in state.reason
+
+
+def test_an_actuated_leader_is_told_where_the_arm_is(
+    make_graph: Callable[..., Graph], tmp_path: Path
+) -> None:
+    def change(data: dict[str, Any]) -> None:
+        data['sources']['operator']['handover'] = 'actuated'
+
+    graph = make_graph(changed_settings(tmp_path, change))
+    graph.serve_rig()
+    graph.show()
+    graph.until(lambda: graph.states[-1].epoch == 1, 'the rig is seen')
+    assert graph.ask(Takeover.Request.EVENT_TAKE_OVER, 'ada').success
+    graph.show()
+    graph.until(lambda: graph.targets, 'the target is told')
+    assert list(graph.targets[-1].name) == list(TASK.joint_names)
+    assert list(graph.targets[-1].position) == [0.25, 0.25]
+
+
+def test_a_device_that_no_source_names_is_ignored(
+    make_graph: Callable[..., Graph], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def change(data: dict[str, Any]) -> None:
+        data['sources']['operator']['devices'] = ['browser']
+
+    graph = make_graph(changed_settings(tmp_path, change))
+    graph.serve_rig()
+    graph.show()
+    graph.until(lambda: graph.states[-1].epoch == 1, 'the rig is seen')
+    assert graph.ask(Takeover.Request.EVENT_TAKE_OVER, 'ada').success
+    graph.propose(Source.OPERATOR, device='joystick')
+    graph.propose(Source.OPERATOR, device='browser')
+    graph.until_phase(MuxState.PHASE_CORRECTING)
+    assert "names the device 'joystick'" in capfd.readouterr().err
+
+
 def test_a_rig_that_refuses_is_reported(graph: Graph) -> None:
     graph.refusal = 'the gripper is jammed'
     graph.serve_rig()
@@ -314,12 +322,17 @@ def test_the_cores_need_no_ros() -> None:
     folder = Path(__file__).parents[1] / 'hiwm_intervention'
     cores = [
         'action_mux',
+        'action_outlet',
         'mux_status',
+        'operator_seat',
         'recorder',
         'rig_mode',
+        'rig_pace',
         'slew_limit',
         'sources',
         'takeover',
+        'trigger',
+        'turn',
     ]
     assert all((folder / f'{name}.py').is_file() for name in cores)
     blocked = ['rclpy', 'hiwm_msgs', 'std_msgs', 'sensor_msgs', 'torch']

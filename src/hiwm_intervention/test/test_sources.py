@@ -12,7 +12,14 @@ import yaml
 
 from hiwm_core.action import Action, Source
 from hiwm_core.error import ConfigurationError
-from hiwm_intervention.sources import Lock, ProposalSource, SourceSettings, read_settings
+from hiwm_intervention.sources import (
+    Handover,
+    Lock,
+    MuxSettings,
+    ProposalSource,
+    SourceSettings,
+    read_settings,
+)
 
 SHIPPED = Path(__file__).parents[1] / 'config' / 'action_mux.yaml'
 SETTINGS = SourceSettings('operator', '/operator/action', timeout=0.5, priority=100)
@@ -24,6 +31,25 @@ def test_the_shipped_file() -> None:
     assert settings.sources['operator'].topic == '/operator/action'
     assert settings.sources['operator'].priority > settings.sources['policy'].priority
     assert settings.locks['e_stop'].topic == '/e_stop'
+    operator = settings.sources['operator'].topic
+    devices = ('browser', 'mouse', 'gamepad', 'terminal', 'script', '', 'policy')
+    assert [settings.source_of(operator, device) for device in devices] == [
+        'operator',
+        'operator',
+        'operator',
+        'terminal',
+        'script',
+        'operator',
+        'operator',
+    ]
+    assert settings.source_of('/policy/action', 'diffusion') == 'policy'
+
+
+def test_a_topic_whose_sources_all_name_devices_has_none_for_others() -> None:
+    one = SourceSettings('one', '/a', 0.5, 100, Handover.PASSIVE, ('left', 'right'))
+    settings = MuxSettings({'one': one}, {})
+    assert settings.source_of('/a', 'left') == 'one'
+    assert settings.source_of('/a', 'middle') == ''
 
 
 @pytest.mark.parametrize(
@@ -40,6 +66,13 @@ def test_the_shipped_file() -> None:
         ('sources.operator.priority', 10, 'the same priority'),
         ('sources.operator.topic', '', 'must be the name of a topic'),
         ('sources.operator', {'topic': '/a'}, 'needs topic, timeout, priority'),
+        ('sources.operator.handover', 'rough', 'handover is rough; it must be one of: relative'),
+        ('sources.terminal.devices', 'terminal', 'devices must be a list of names'),
+        ('sources.terminal.devices', [''], 'devices must be a list of names'),
+        ('sources.terminal.devices', ['script'], "the device 'script' on /operator/action to both"),
+        ('sources.terminal.devices', [], 'all devices that nobody names on /operator/action'),
+        ('sources.policy.handover', 'passive', 'needs topic, timeout, priority and nothing else'),
+        ('locks.e_stop.devices', ['button'], 'needs topic, timeout, priority and nothing else'),
         ('sources', {}, "needs a source named 'policy'"),
         ('sources', [1], 'must hold named entries'),
         ('sauces', {}, 'unknown entry: sauces'),

@@ -25,7 +25,7 @@ import yaml
 
 from hiwm_core.backend import Backend
 from hiwm_core.error import ConfigurationError, ErrorCode, HiwmError
-from hiwm_core.extension import load_policy
+from hiwm_core.extension import open_policy
 from hiwm_core.policy import Policy
 from hiwm_core.task import Task, load_task
 from hiwm_robot.driver import NOISY_SKILL, ExpertDriver, NoisyExpertDriver, PolicyDriver
@@ -166,16 +166,7 @@ def _simulator(task: str) -> tuple[Task, Backend]:
 
 @cache
 def _policy(task: str, folder: str) -> Policy:
-    path = Path(folder)
-    card = path / 'card.json'
-    try:
-        name = str(json.loads(card.read_text(encoding='utf-8'))['backbone'])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(
-            f'{card} does not say which policy this is ({type(error).__name__}); '
-            'name a folder with model.safetensors and card.json'
-        ) from error
-    return load_policy(name, load_task(task), path)
+    return open_policy(load_task(task), folder)
 
 
 def make_driver(settings: Settings, seed: int) -> Driver:

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from hiwm_core.episodes import Episode
 from hiwm_core.task import Task
 
-FloatArray = NDArray[np.float64]
 BINS = 48
 
 
 def draw_coverage(task: Task, episodes: Iterable[Episode], path: Path) -> None:
-    """Write heat maps of every body's position and every hand's commands as a PNG.
+    """As `draw_visits`; nothing is drawn if there is no episode.
 
     Args:
         episodes: Read once, one at a time.
@@ -33,9 +32,25 @@ def draw_coverage(task: Task, episodes: Iterable[Episode], path: Path) -> None:
         scenes.append(episode.scene)
         actions.append(episode.actions)
         count += 1
-    if not count:
-        return
-    scene, action = np.concatenate(scenes), np.concatenate(actions)
+    if count:
+        draw_visits(task, np.concatenate(scenes), np.concatenate(actions), count, path)
+
+
+def draw_visits(
+    task: Task,
+    scene: NDArray[np.floating],
+    action: NDArray[np.floating],
+    count: int,
+    path: Path,
+) -> None:
+    """Write heat maps of every body's position and every hand's commands as a PNG.
+
+    Args:
+        scene: Scenes (F, S) that were visited.
+        action: Actions (T, A) that were commanded.
+        count: Episodes that they are of.
+        path: Replaced if it exists.
+    """
     angles = [body.angle for body in task.bodies if body.angle is not None]
     panels = len(task.bodies) + len(angles) + len(task.actuated)
     figure, axes = pyplot.subplots(1, panels, figsize=(3.6 * panels, 3.6), squeeze=False)
@@ -60,7 +75,7 @@ def draw_coverage(task: Task, episodes: Iterable[Episode], path: Path) -> None:
     temporary.replace(path)
 
 
-def _heat_map(axis: Axes, values: FloatArray, names: tuple[str, ...]) -> None:
+def _heat_map(axis: Axes, values: NDArray[np.floating], names: tuple[str, ...]) -> None:
     """Counts over the first two columns, y down as in the image, on a logarithmic scale."""
     axis.hist2d(values[:, 0], values[:, 1], BINS, norm='log', cmap='viridis')
     axis.invert_yaxis()

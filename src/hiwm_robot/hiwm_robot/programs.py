@@ -5,4 +5,5 @@ from __future__ import annotations
 
 from hiwm_core.program import program
 
+scripted_operator = program('hiwm_robot.scripted_operator_node')
 sim_arm = program('hiwm_robot.sim_arm_node')

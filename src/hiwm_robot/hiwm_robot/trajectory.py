@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiwm_core.action import Source, clip_values
-from hiwm_core.backend import Backend
+from hiwm_core.backend import Backend, first_observation, next_observation
 from hiwm_core.observation import Observation
 from hiwm_core.task import Task
 
@@ -63,12 +63,12 @@ def run_episode(
         steps: It ends after so many, or
         until_success: with this, as soon as the task is done.
     """
-    observations = [backend.reset(task.start_scene(seed), seed)]
+    observations = [first_observation(backend, task.start_scene(seed), seed)]
     actions: list[FloatArray] = []
     while len(actions) < steps and not (until_success and observations[-1].success > 0.5):
         action = clip_values(task, driver.action(observations))
         observations.append(
-            backend.step(observations[-backend.context :], action, seed + len(actions))
+            next_observation(backend, observations[-1], action, seed + len(actions))
         )
         actions.append(action)
     return Trajectory(observations, actions, driver.source, driver.device)

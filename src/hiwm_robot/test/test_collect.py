@@ -18,6 +18,7 @@ from rosbags.highlevel import AnyReader
 import yaml
 
 from hiwm_core import contract
+from hiwm_core.backend import first_observation, next_observation
 from hiwm_core.episodes import read_episodes
 from hiwm_core.task import load_task
 from hiwm_robot.collect_node import main
@@ -90,11 +91,11 @@ def test_episodes_are_what_the_simulator_did(tmp_path: Path) -> None:
     for episode in episodes:
         assert episode.kind == 'demo'
         assert episode.success == (episode.progress[-1] > TASK.success_above)
-        seen = backend.reset(TASK.start_scene(episode.seed), key=0)
+        seen = first_observation(backend, TASK.start_scene(episode.seed), key=0)
         for frame, scene, action in zip(
             episode.frames[1:], episode.scene[1:], episode.actions, strict=True
         ):
-            seen = backend.step([seen], action, key=0)
+            seen = next_observation(backend, seen, action, key=0)
             assert np.array_equal(seen.frame, frame)
             assert np.array_equal(seen.scene, scene)
     assert (tmp_path / 'coverage.png').read_bytes().startswith(b'\x89PNG')

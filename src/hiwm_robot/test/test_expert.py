@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hiwm_core.backend import first_observation, next_observation
 from hiwm_core.task import load_task
 from hiwm_robot.driver import ExpertDriver
 from hiwm_robot.play import PlayDriver
@@ -44,10 +45,10 @@ def test_equal_seeds_give_equal_episodes(backend) -> None:
 
 def test_it_plans_anew_after_somebody_else_drove(backend) -> None:
     expert, other = load_expert(TASK, 0), PlayDriver(TASK, 1)
-    seen = [backend.reset(TASK.start_scene(8), key=0)]
+    seen = [first_observation(backend, TASK.start_scene(8), key=0)]
     for step in range(TASK.episode_steps):
         action = other.action(seen) if 15 <= step < 45 else expert.action(seen[-1])
-        seen.append(backend.step(seen[-1:], action, key=0))
+        seen.append(next_observation(backend, seen[-1], action, key=0))
         if seen[-1].success:
             break
     assert step > 45
@@ -56,10 +57,10 @@ def test_it_plans_anew_after_somebody_else_drove(backend) -> None:
 
 def test_the_scene_alone_is_enough(backend) -> None:
     expert = load_expert(TASK, 0)
-    seen = backend.reset(TASK.start_scene(9), key=0)
+    seen = first_observation(backend, TASK.start_scene(9), key=0)
     for _ in range(TASK.episode_steps):
         action = expert.action(replace(seen, state=np.empty(0)))
-        seen = backend.step([seen], action, key=0)
+        seen = next_observation(backend, seen, action, key=0)
         if seen.success:
             break
     assert seen.success
