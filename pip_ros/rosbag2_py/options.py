@@ -39,7 +39,6 @@ class StorageOptions:
                 f"no storage plugin '{self.storage_id}'; known are {sorted(STORAGE_SUFFIXES)}"
             )
         for name, unset in {
-            'storage_config_uri': '',
             'snapshot_mode': False,
             'start_time_ns': -1,
             'end_time_ns': -1,

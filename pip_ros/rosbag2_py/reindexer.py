@@ -10,7 +10,9 @@ from rosbags.rosbag2.metadata import dump_qos_v9
 import yaml
 
 from rosbag2_py.bag_file import describe_file, open_bag
-from rosbag2_py.mcap_file import McapFileWriter, is_finished
+from rosbag2_py.mcap_file import is_finished
+from rosbag2_py.mcap_options import PRESETS
+from rosbag2_py.mcap_writer import McapFileWriter
 from rosbag2_py.metadata import METADATA_FILE, BagMetadata, MetadataIo, TopicInformation
 from rosbag2_py.options import STORAGE_SUFFIXES, StorageOptions
 from rosbag2_py.sequential_writer import RESERVE_FILE
@@ -53,7 +55,7 @@ class Reindexer:
             work.mkdir()
             try:
                 text = MetadataIo().serialize_metadata(metadata)
-                whole = McapFileWriter(work, path.name, 'zstd_fast', text)
+                whole = McapFileWriter(work / path.name, PRESETS['zstd_fast'], text)
                 declared: set[str] = set()
                 for item in reader.connections:
                     if item.msgtype not in declared:

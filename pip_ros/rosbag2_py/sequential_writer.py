@@ -2,7 +2,8 @@
 """`SequentialWriter`: serialized messages into a new bag, in MCAP.
 
 A failed write ends the bag with what was written before and raises RuntimeError; a small reserve of
-disk space, given back then, makes room for the messages that were still in memory.
+disk space, given back then, makes room for the messages that were still in memory. A thread sees to
+it that no message waits for the next one to be handed to the operating system.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from contextlib import suppress
 import os
 from pathlib import Path
 import shutil
+import threading
 from typing import TYPE_CHECKING
+import weakref
 
 from rosbags.interfaces import (
     Connection,
@@ -21,7 +24,8 @@ from rosbags.interfaces import (
 )
 import yaml
 
-from rosbag2_py.mcap_file import PRESETS, McapFileWriter
+from rosbag2_py.mcap_options import McapOptions, mcap_options
+from rosbag2_py.mcap_writer import McapFileWriter
 from rosbag2_py.message_definition import find_definition
 from rosbag2_py.metadata import (
     BagMetadata,
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 RESERVE_FILE = '.reserve'
 RESERVE_BYTES = 4 * 2**20
 MIN_SPLIT_SIZE = 1024
+FLUSH_PERIOD = 0.25
 DEFINITION_FORMATS = {
     'ros2msg': MessageDefinitionFormat.MSG,
     'ros2idl': MessageDefinitionFormat.IDL,
@@ -50,11 +55,15 @@ class SequentialWriter:
     def __init__(self) -> None:
         self._storage: McapFileWriter | None = None
         self._options = StorageOptions(uri='')
+        self._mcap_options = McapOptions()
         self._folder = Path()
         self._topics: dict[str, TopicMetadata] = {}
         self._connections: dict[str, Connection] = {}
         self._files: list[FileInformation] = []
         self._finished_counts: dict[int, int] = {}
+        self._lock = threading.RLock()
+        self._closed = threading.Event()
+        self._failure: RuntimeError | None = None
 
     def open(self, storage_options: StorageOptions, converter_options: ConverterOptions) -> None:
         """Create the bag's folder and its first file.
@@ -70,12 +79,9 @@ class SequentialWriter:
             raise RuntimeError(
                 f"this rosbag2_py writes 'mcap' only, not '{storage_options.storage_id}'"
             )
-        if storage_options.storage_preset_profile not in PRESETS:
-            raise RuntimeError(
-                'unknown MCAP storage preset profile '
-                f"'{storage_options.storage_preset_profile}'; known are "
-                + ', '.join(f"'{name}'" for name in PRESETS)
-            )
+        written_as = mcap_options(
+            storage_options.storage_preset_profile, storage_options.storage_config_uri
+        )
         if 0 < storage_options.max_bagfile_size < MIN_SPLIT_SIZE:
             raise RuntimeError(
                 f'max_bagfile_size {storage_options.max_bagfile_size} is below the smallest size '
@@ -89,7 +95,8 @@ class SequentialWriter:
             raise RuntimeError(
                 f"Bag directory already exists ({folder}), can't overwrite existing bag"
             )
-        self._options, self._folder = storage_options, folder
+        self._options, self._mcap_options = storage_options, written_as
+        self._folder, self._failure = folder, None
         self._topics, self._connections = {}, {}
         self._files, self._finished_counts = [], {}
         try:
@@ -102,12 +109,18 @@ class SequentialWriter:
             raise RuntimeError(
                 f'Failed to create bag directory ({folder}): {error.strerror}'
             ) from error
+        self._closed = threading.Event()
+        threading.Thread(
+            target=_flush_while_open,
+            args=(weakref.ref(self), self._closed),
+            name='bag flush',
+            daemon=True,
+        ).start()
 
     def _open_file(self) -> None:
         self._storage = McapFileWriter(
-            self._folder,
-            f'{self._folder.name}_{len(self._files)}.mcap',
-            self._options.storage_preset_profile,
+            self._folder / f'{self._folder.name}_{len(self._files)}.mcap',
+            self._mcap_options,
             self._describe(),
         )
         declared: set[str] = set()
@@ -128,7 +141,11 @@ class SequentialWriter:
 
         A topic that exists is left as it is; RuntimeError where its type differs.
         """
-        self._require_open()
+        with self._lock:
+            self._require_open()
+            self._create_topic(topic)
+
+    def _create_topic(self, topic: TopicMetadata) -> None:
         if known := self._topics.get(topic.name):
             if known.type != topic.type:
                 raise RuntimeError(
@@ -182,6 +199,10 @@ class SequentialWriter:
         Raises RuntimeError for an unknown topic, and when the bag cannot grow: then it has been
         closed, readable up to there.
         """
+        with self._lock:
+            self._write(topic_name, message, time_stamp)
+
+    def _write(self, topic_name: str, message: bytes, time_stamp: int) -> None:
         if not self._storage:
             self._require_open()
         connection = self._connections.get(topic_name)
@@ -201,18 +222,32 @@ class SequentialWriter:
 
     def split_bagfile(self) -> None:
         """Go on in a new file."""
-        self._require_open()
-        try:
-            self._finish_file()
-            self._open_file()
-        except OSError as error:
-            self._end_early(error)
+        with self._lock:
+            self._require_open()
+            try:
+                self._finish_file()
+                self._open_file()
+            except OSError as error:
+                self._end_early(error)
+
+    def _flush_if_due(self) -> None:
+        """Hand an old chunk to the operating system; the next call tells a failure."""
+        with self._lock:
+            if not (self._storage and self._storage.due):
+                return
+            try:
+                self._storage.close_chunk()
+            except OSError as error:
+                try:
+                    self._end_early(error)
+                except RuntimeError as failure:
+                    self._failure = failure
 
     def _split_if_due(self, stamp: int) -> None:
         assert self._storage
         size, duration = self._options.max_bagfile_size, self._options.max_bagfile_duration
         first = self._storage.tally()[0] if duration else 0
-        if (size and self._storage.end + self._storage.chunk.bio.tell() >= size) or (
+        if (size and self._storage.size >= size) or (
             duration and stamp - first >= duration * 10**9
         ):
             self._finish_file()
@@ -223,14 +258,17 @@ class SequentialWriter:
 
         Raises RuntimeError where they cannot be written.
         """
-        if not self._storage:
-            return
-        try:
-            self._finish_file()
-            self._save_metadata()
-        except OSError as error:
-            self._end_early(error)
-        self._release_reserve()
+        self._closed.set()
+        with self._lock:
+            self._tell_failure()
+            if not self._storage:
+                return
+            try:
+                self._finish_file()
+                self._save_metadata()
+            except OSError as error:
+                self._end_early(error)
+            self._release_reserve()
 
     def _finish_file(self) -> None:
         assert self._storage
@@ -267,6 +305,7 @@ class SequentialWriter:
 
     def _end_early(self, error: OSError) -> None:
         """Give up writing: make room, end the bag, raise."""
+        self._closed.set()
         self._release_reserve()
         storage, indexed = self._storage, False
         with suppress(OSError):
@@ -286,10 +325,29 @@ class SequentialWriter:
     def _release_reserve(self) -> None:
         (self._folder / RESERVE_FILE).unlink(missing_ok=True)
 
+    def _tell_failure(self) -> None:
+        """Raise what failed between two calls, once."""
+        failure, self._failure = self._failure, None
+        if failure:
+            raise failure
+
     def _require_open(self) -> None:
+        self._tell_failure()
         if not self._storage:
             raise RuntimeError('Bag is not open. Call open() before writing.')
 
     def __del__(self) -> None:
         with suppress(Exception):
             self.close()
+
+
+def _flush_while_open(
+    writer: weakref.ReferenceType[SequentialWriter], closed: threading.Event
+) -> None:
+    """Keep no writer alive: one that is dropped closes its bag."""
+    while not closed.wait(FLUSH_PERIOD):
+        target = writer()
+        if target is None:
+            return
+        target._flush_if_due()
+        del target

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 from hiwm_msgs.msg import Action
 import numpy as np
@@ -342,7 +343,7 @@ def test_a_type_that_is_not_installed_is_stored_undescribed(
         ({'storage_id': 'rosbag3'}, "no storage plugin 'rosbag3'"),
         ({'storage_id': 'sqlite3'}, "writes 'mcap' only"),
         ({'storage_preset_profile': 'tiny'}, "unknown MCAP storage preset profile 'tiny'"),
-        ({'storage_config_uri': 'file.yaml'}, 'storage_config_uri is not supported'),
+        ({'storage_config_uri': 'none.yaml'}, "cannot read the storage options 'none.yaml'"),
         ({'snapshot_mode': True}, 'snapshot_mode is not supported'),
         ({'max_bagfile_size': 10}, 'below the smallest size of a split'),
     ],
@@ -461,22 +462,76 @@ def test_a_killed_writer_leaves_all_but_its_last_chunk(tmp_path: Path) -> None:
         assert plain.message_count == len(alone)
 
 
-def test_old_messages_do_not_wait_for_a_full_chunk(tmp_path: Path) -> None:
-    kill_writer(
-        """
-        open_bag(sys.argv[1])
-        write(0)
-        time.sleep(0.6)
-        write(1)
-        print('done', flush=True)
-        time.sleep(600)
-        """,
-        tmp_path / 'bag',
-    )
-    assert [stamp for _, _, stamp in rest(open_reader(tmp_path / 'bag' / 'bag_0.mcap'))] == [
-        1000,
-        1001,
-    ]
+def test_a_message_does_not_wait_for_the_next_one(tmp_path: Path) -> None:
+    """The last message before a silence reaches the file while the writer does nothing."""
+    writer = open_writer(tmp_path / 'bag')
+    create(writer, '/image')
+    writer.write('/image', content(0), 1000)
+    deadline = time.monotonic() + 30.0
+    while not (alone := rest(open_reader(tmp_path / 'bag' / 'bag_0.mcap'))):
+        assert time.monotonic() < deadline, 'the message stays in memory'
+        time.sleep(0.05)
+    assert alone == [('/image', content(0), 1000)]
+    writer.write('/image', content(1), 1001)
+    writer.close()
+    assert [stamp for _, _, stamp in rest(open_reader(tmp_path / 'bag'))] == [1000, 1001]
+
+
+def test_data_that_changes_afterwards_is_kept_as_it_was(tmp_path: Path) -> None:
+    data = bytearray(content(3))
+    writer = open_writer(tmp_path / 'bag')
+    create(writer, '/image')
+    writer.write('/image', data, 1)
+    data[:] = bytes(len(data))
+    writer.close()
+    assert rest(open_reader(tmp_path / 'bag')) == [('/image', content(3), 1)]
+
+
+def test_writer_options_are_laid_over_the_preset(tmp_path: Path) -> None:
+    options = tmp_path / 'options.yaml'
+    options.write_text('chunkSize: 50000\ncompressionLevel: Slow\n')
+    messages = [('/image', content(index), index) for index in range(300)]
+    sizes = {}
+    for name, text in {
+        'large': 'compressionLevel: Slow',
+        'small': 'chunkSize: 50000\ncompressionLevel: Slow\nnoChunkCRC: true',
+        'plain': 'chunkSize: 50000\ncompression: None',
+    }.items():
+        options.write_text(text)
+        write_sample(
+            tmp_path / name,
+            messages,
+            storage_preset_profile='zstd_fast',
+            storage_config_uri=str(options),
+        )
+        reader = open_reader(tmp_path / name)
+        assert rest(reader) == messages
+        # With many chunks a place in the middle is still found by the index.
+        reader.seek(217)
+        assert rest(reader) == messages[217:]
+        with Reader(tmp_path / name / f'{name}_0.mcap') as plain:
+            sizes[name] = len(plain.storage.chunks)
+    assert sizes['large'] < 15
+    assert sizes['small'] == sizes['plain'] >= 150
+    data = (tmp_path / 'plain' / 'plain_0.mcap').stat().st_size
+    assert data > 300 * 27648 > 5 * (tmp_path / 'small' / 'small_0.mcap').stat().st_size
+
+
+@pytest.mark.parametrize(
+    ('text', 'sentence'),
+    [
+        ('noChunking: true', 'noChunking: True'),
+        ('compression: Lz4', 'compression: Lz4'),
+        ('chunkSize: many', 'chunkSize: many'),
+        ('[]', 'no YAML mapping'),
+        (':', 'no YAML mapping|cannot read'),
+    ],
+)
+def test_other_writer_options_are_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / 'options.yaml').write_text(text)
+    with pytest.raises(RuntimeError, match=sentence):
+        open_writer(tmp_path / 'bag', storage_config_uri=str(tmp_path / 'options.yaml'))
+    assert not (tmp_path / 'bag').exists()
 
 
 def test_a_file_cut_anywhere_is_read_up_to_there(tmp_path: Path) -> None:

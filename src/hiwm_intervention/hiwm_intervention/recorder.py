@@ -3,12 +3,15 @@
 
 Messages are queued as they are and written in order. What cannot be written is a fault: it is kept
 as one sentence, the bag is closed with what it holds, and from then on nothing is taken. Nothing is
-ever dropped to keep up; a queue that overflows is a fault as well.
+ever dropped to keep up; a queue that overflows is a fault as well. While it goes on, a mark beside
+the bag says that it does and how far it is (`hiwm_core.live_mark`): whoever finds the mark without
+its holder knows that the recorder was killed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 import hashlib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,13 +21,16 @@ import threading
 import time
 
 import hiwm_core
+from hiwm_core.bag_reader import METADATA_NAME
 from hiwm_core.contract import Topic
 from hiwm_core.error import ErrorCode, HiwmError
+from hiwm_core.live_mark import LiveMark
 from hiwm_core.session_bag import SessionBag, free_bytes, prepare_folder
 
 MEGABYTE = 1_000_000
 QUEUE_BYTES = 256 * MEGABYTE
 DISK_CHECK_PERIOD = 0.5  # s
+MARK_PERIOD = 0.1  # s
 MODEL_SUFFIX = '.safetensors'
 
 
@@ -36,7 +42,9 @@ class Recorder:
         topics: What will be recorded.
         custom_data: For the bag's metadata.
         min_free_bytes: With less than this left on the disk nothing begins, and what runs stops.
+        max_file_bytes: After so many the bag goes on in another file; 0: it has one.
         queue_bytes: How much may wait for the disk.
+        written: Told of every message that is in the bag, by the thread that wrote it.
         measure_free: Free bytes on the disk of a folder.
 
     Raises:
@@ -50,20 +58,28 @@ class Recorder:
         custom_data: Mapping[str, str],
         *,
         min_free_bytes: int,
+        max_file_bytes: int = 0,
         queue_bytes: int = QUEUE_BYTES,
+        written: Callable[[str, bytes, int], None] = lambda topic, data, time_ns: None,
         measure_free: Callable[[Path], int] = free_bytes,
     ) -> None:
         self.folder = folder
         self._min_free = min_free_bytes
         self._queue_bytes = queue_bytes
         self._measure_free = measure_free
+        self._written = written
         self._fault = ''
         self._waiting_bytes = 0
         self._closing = False
         self._queue: queue.SimpleQueue[tuple[str, bytes, int] | None] = queue.SimpleQueue()
         prepare_folder(folder)
         self._free = self._check_free(folder.parent)
-        self._bag = SessionBag(folder, topics, custom_data)
+        self._mark = LiveMark(folder)
+        try:
+            self._bag = SessionBag(folder, topics, custom_data, max_file_bytes=max_file_bytes)
+        except HiwmError:
+            self._mark.remove()
+            raise
         self._guard = threading.Lock()
         self._thread = threading.Thread(target=self._write, name='bag writer', daemon=True)
         self._thread.start()
@@ -123,11 +139,11 @@ class Recorder:
         return self._fault
 
     def _write(self) -> None:
-        looked = time.monotonic()
+        marked = looked = time.monotonic()
         try:
             while True:
                 try:
-                    entry = self._queue.get(timeout=DISK_CHECK_PERIOD)
+                    entry = self._queue.get(timeout=MARK_PERIOD)
                 except queue.Empty:
                     pass
                 else:
@@ -136,8 +152,14 @@ class Recorder:
                     self._bag.write(*entry)
                     with self._guard:
                         self._waiting_bytes -= len(entry[1])
-                if time.monotonic() - looked >= DISK_CHECK_PERIOD:
-                    looked = time.monotonic()
+                    self._written(*entry)
+                now = time.monotonic()
+                if now - marked >= MARK_PERIOD:
+                    marked = now
+                    with suppress(OSError):
+                        self._mark.update(self._bag.messages)
+                if now - looked >= DISK_CHECK_PERIOD:
+                    looked = now
                     self._free = self._check_free(self.folder)
         except HiwmError as error:
             self._fail(error.message)
@@ -145,6 +167,10 @@ class Recorder:
             self._bag.close()
         except HiwmError as error:
             self._fail(error.message)
+        if (self.folder / METADATA_NAME).is_file():
+            self._mark.remove()
+        else:
+            self._mark.release()
 
     def _fail(self, sentence: str) -> None:
         """The first sentence counts: what follows from it tells nobody anything."""

@@ -5,12 +5,13 @@ Subscriptions are raw: the bytes that the middleware delivered are the bytes in 
 reliable and deep, and latched where the publisher is, so that nothing is lost. It says that it
 records once the rig's frames arrive, not before: a subscription that the rig has not found yet
 records nothing. An interrupt does not end the recording at once: what the other nodes still say
-while they stop is recorded until the graph is quiet.
+while they stop is recorded until the graph is quiet. At the end it says what is missing, as far as
+the graph tells, and writes the session's report.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 import re
 import signal
@@ -23,13 +24,17 @@ import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.serialization import deserialize_message
 from rclpy.signals import uninstall_signal_handlers
 
 from hiwm_core import contract
 from hiwm_core.error import ConfigurationError
 from hiwm_core.parameter import Parameter
 from hiwm_core.task import load_task
+from hiwm_intervention.background_recovery import BackgroundRecovery
+from hiwm_intervention.memory import keep_freed_memory
 from hiwm_intervention.recorder import MEGABYTE, Recorder, describe_session, free_bag
+from hiwm_intervention.session_observer import SessionObserver
 from hiwm_rig.base_node import declare, interface, profile_of, publisher, run_node
 
 STATE_PERIOD = 1.0  # s
@@ -40,6 +45,7 @@ SUBSCRIPTION_DEPTH = 1000
 QUIET_LOOKS = 6
 LONGEST_FAREWELL = 2.0  # s; a launch kills what has not stopped after 5
 LAST_WORD = 0.5  # s
+KEPT_BYTES = 64 * MEGABYTE
 FRAME_TOPICS = (contract.IMAGE, contract.CAMERA_INFO, contract.JOINT_STATES, contract.RIG_STATE)
 
 PARAMETERS = {
@@ -49,6 +55,9 @@ PARAMETERS = {
     'world_model': Parameter('', 'folder or file of the world model; its hash goes into the bag'),
     'policy': Parameter('', 'folder or file of the policy; its hash goes into the bag'),
     'operator_id': Parameter('', 'who operates, for the record'),
+    'max_bag_mb': Parameter(
+        1000, 'after so many MB the bag goes on in another file; 0: it has one', low=0
+    ),
     'min_free_mb': Parameter(
         200, 'free disk space below which no session begins and a running one stops, in MB', low=1
     ),
@@ -61,6 +70,7 @@ class RecorderNode(Node):
     def __init__(self) -> None:
         super().__init__('recorder')
         self.exit_code = 0
+        keep_freed_memory(KEPT_BYTES)
         values = declare(self, PARAMETERS)
         task = load_task(values['task'])
         self._session = values['session']
@@ -77,13 +87,20 @@ class RecorderNode(Node):
                 for role in ('world_model', 'policy')
             },
         )
-        folder = free_bag(Path(values['record_dir']).expanduser().resolve() / self._session)
+        record_dir = Path(values['record_dir']).expanduser().resolve()
+        folder = free_bag(record_dir / self._session)
+        self._observer = SessionObserver(
+            folder, custom_data, decoder(contract.RECORDED_TOPICS), self._warn
+        )
         self._recorder = Recorder(
             folder,
             contract.RECORDED_TOPICS,
             custom_data,
             min_free_bytes=values['min_free_mb'] * MEGABYTE,
+            max_file_bytes=values['max_bag_mb'] * MEGABYTE,
+            written=self._observer.written,
         )
+        self._recovery = BackgroundRecovery(record_dir)
         self._state = publisher(self, contract.RECORDER_STATE)
         self._silent_looks = 0
         self._unheard = {topic.name for topic in FRAME_TOPICS}
@@ -112,6 +129,7 @@ class RecorderNode(Node):
     def _taker(self, topic: str) -> Callable[[bytes, Any], None]:
         def take(data: bytes, info: Any) -> None:
             self._silent_looks = 0
+            self._observer.number(topic, info['publication_sequence_number'])
             self._recorder.take(topic, data, info['received_timestamp'] or time.time_ns())
             if topic in self._unheard:
                 self._unheard.remove(topic)
@@ -126,6 +144,7 @@ class RecorderNode(Node):
 
     def _watch(self) -> None:
         """Every now and then: has the recording failed, or is it to end?"""
+        self._pass_on(self._recovery.news())
         if self._recorder.fault:
             self.get_logger().error(self._recorder.fault)
             self.exit_code = 1
@@ -142,9 +161,21 @@ class RecorderNode(Node):
             self.get_logger().error(fault)
             self.exit_code = 1
         self._tell()
+        self._report()
         # Nothing is left to do but to let the last word be heard.
         self._state.wait_for_all_acked(Duration(seconds=LAST_WORD))
         rclpy.try_shutdown()
+
+    def _report(self) -> None:
+        for loss in self._observer.finish(self._recorder.fault):
+            self._warn(f'{loss.sentence} in {self._recorder.folder}')
+
+    def _pass_on(self, sentences: list[str]) -> None:
+        for sentence in sentences:
+            self.get_logger().info(sentence)
+
+    def _warn(self, sentence: str) -> None:
+        self.get_logger().warning(sentence)
 
     def _tell(self) -> None:
         recorder = self._recorder
@@ -161,9 +192,17 @@ class RecorderNode(Node):
 
     def destroy_node(self) -> None:
         """Close the bag, however the node ends."""
+        self._pass_on(self._recovery.stop())
         if self._recorder.close():
             self.exit_code = 1
+        self._report()
         super().destroy_node()
+
+
+def decoder(topics: Iterable[contract.Topic]) -> Callable[[str, bytes], Any]:
+    """What makes messages of topics and bytes."""
+    kinds = {topic.name: interface(topic.type) for topic in topics}
+    return lambda topic, data: deserialize_message(data, kinds[topic])
 
 
 def main() -> None:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+import json
 import os
 from pathlib import Path
+import re
 import resource
 import signal
 import subprocess
@@ -13,8 +15,9 @@ import sys
 import threading
 import time
 from typing import Any, cast
+from urllib.request import urlopen
 
-from hiwm_msgs.msg import RecorderState, TreeEvent
+from hiwm_msgs.msg import Action, RecorderState, RigState, TreeEvent
 import numpy as np
 import pytest
 import rclpy
@@ -25,6 +28,8 @@ from sensor_msgs.msg import Image, JointState
 
 from hiwm_core import contract
 from hiwm_core.bag_reader import BagReader
+from hiwm_core.bag_recovery import unfinished_bags
+from hiwm_intervention.recover import recover
 from hiwm_rig.base_node import interface, profile_of, publisher, subscription
 from hiwm_rig.conversion import image_message, time_message
 
@@ -124,10 +129,10 @@ def listener() -> Iterator[Listener]:
     rclpy.try_shutdown()
 
 
-def start(record_dir: Path, *parameters: str) -> subprocess.Popen[str]:
+def start(record_dir: Path, *parameters: str, session: str = 'here') -> subprocess.Popen[str]:
     arguments = [
         part
-        for parameter in (f'record_dir:={record_dir}', 'session:=here', *parameters)
+        for parameter in (f'record_dir:={record_dir}', f'session:={session}', *parameters)
         for part in ('-p', parameter)
     ]
     return subprocess.Popen(
@@ -238,6 +243,197 @@ def test_a_write_that_fails_is_told_and_ends_the_session(
     assert len(frames) > 100
     stamps = [message.header.stamp.nanosec for message in frames[-100:]]
     assert stamps == list(range(stamps[0], stamps[0] + 100))
+
+
+def stamp_of(message: Any) -> int:
+    return int(message.header.stamp.sec) * 10**9 + int(message.header.stamp.nanosec)
+
+
+class Tide:
+    """Publishes images and actions until it is told to stop, and knows when each was sent.
+
+    `slip` is by how much this process has been late, s: how loaded the machine is.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self.sent: list[tuple[str, int, float]] = []
+        self.slip = 0.0
+        self._listener = listener
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        frame = np.zeros((96, 96, 3), np.uint8)
+        seq = 0
+        due = time.monotonic()
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
+            self.slip = max(self.slip, time.monotonic() - due)
+            now = time.time_ns()
+            frame[seq % 96] = seq % 256
+            action = Action(seq=seq)
+            action.header.stamp = time_message(now)
+            for topic, message in (
+                (contract.IMAGE, image_message(frame, time_message(now))),
+                (contract.POLICY_ACTION, action),
+            ):
+                self._listener.publish(topic, message)
+                self.sent.append((topic.name, now, time.monotonic()))
+            seq += 1
+            due += 0.05
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(PATIENCE)
+
+
+def noted(session: Path) -> int:
+    """How many messages the recorder of a session has noted by now."""
+    try:
+        return int((session / '.bag.live').read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
+def lost_in(bag: Path, tide: Tide, killed: float) -> list[float]:
+    """Ages (s) at the kill of what was published before it and is not in the bag.
+
+    What was sent before the recorder heard a topic for the first time does not count.
+    """
+    found: dict[str, set[int]] = {}
+    with BagReader(bag) as reader:
+        assert reader.custom_data['session'] == bag.parent.name
+        for topic, message in reader.messages([contract.IMAGE, contract.POLICY_ACTION]):
+            found.setdefault(topic, set()).add(stamp_of(message))
+    assert len(found) == 2
+    return [
+        killed - at
+        for topic, stamp, at in tide.sent
+        if at < killed and stamp > min(found[topic]) and stamp not in found[topic]
+    ]
+
+
+def test_a_kill_loses_a_second_at_most_and_the_next_start_recovers(
+    listener: Listener, tmp_path: Path
+) -> None:
+    """Five times kill -9 at a random moment; whoever records next makes the bags whole."""
+    random = np.random.default_rng(11)
+    tide = Tide(listener)
+    sessions = [tmp_path / f'killed-{number}' for number in range(5)]
+    processes = [start(tmp_path, session=session.name) for session in sessions]
+    listener.until(lambda: all(noted(session) > 20 for session in sessions), 'all record')
+    killed = []
+    for process in processes:
+        time.sleep(random.uniform(0.0, 0.8))
+        process.kill()
+        killed.append(time.monotonic())
+        process.communicate(timeout=PATIENCE)
+    tide.stop()
+    assert [bag.parent for bag in unfinished_bags(tmp_path)] == sessions
+
+    process = start(tmp_path, session=sessions[0].name)
+    listener.until(
+        lambda: all((session / 'bag' / 'metadata.yaml').is_file() for session in sessions),
+        'all are whole again',
+    )
+    for session, moment in zip(sessions, killed, strict=True):
+        # A loaded machine is late in everything; the recorder is not asked to be better.
+        assert max(lost_in(session / 'bag', tide, moment), default=0.0) < 1.0 + 4.0 * tide.slip
+        report = session / 'report.html'
+        listener.until(report.is_file, 'there is a report')
+        assert 'the recorder was killed' in report.read_text()
+    # Its own bag is no such bag.
+    assert unfinished_bags(tmp_path) == []
+    assert recover(sessions[0] / 'bag-2') == 1
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output
+    assert len(re.findall(r'killed-\d/bag is whole again: \d+ messages', output)) == 5
+    assert not list(tmp_path.rglob('.bag*'))
+    # A session that went on has one report over both bags.
+    recorded = 0
+    for name in ('bag', 'bag-2'):
+        with BagReader(sessions[0] / name) as reader:
+            recorded += sum(reader.counts().values())
+    assert json.loads((sessions[0] / 'report.json').read_text())['messages'] == recorded
+
+
+def test_a_graph_that_loses_messages_is_told_of_and_the_session_goes_on(
+    listener: Listener, tmp_path: Path
+) -> None:
+    """The operator's sender leaves numbers out, and the rig counts more than it shows."""
+    process = start(tmp_path, 'max_bag_mb:=1')
+    listener.until_recording()
+    random = np.random.default_rng(4)
+    for number in range(60):
+        image = random_image(random, number)
+        listener.publish(contract.IMAGE, image)
+        if number not in (20, 21, 40):
+            listener.publish(contract.OPERATOR_ACTION, Action(seq=number, device='lossy'))
+        state = RigState(rig='lossy', node=1 + number + (number > 30), epoch=1, step=number)
+        state.header.stamp = image.header.stamp
+        listener.publish(contract.RIG_STATE, state)
+        time.sleep(0.01)
+    listener.until(lambda: len(listener.wire[contract.RIG_STATE.name]) >= 60, 'all is through')
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output
+    assert '3 messages are missing on /operator/action, by Action.seq' in output
+    assert '1 message is missing on /rig/state, by RigState.node' in output
+    session = tmp_path / 'here'
+    figures = json.loads((session / 'report.json').read_text())
+    assert figures['lost_messages'] == 4
+    assert '3 messages are missing' in (session / 'report.html').read_text()
+    # Split by size: nothing is missing between the files, and every reader takes them as one bag.
+    files = list((session / 'bag').glob('*.mcap'))
+    assert len(files) >= 2
+    with BagReader(session / 'bag') as reader:
+        stamps = [stamp_of(message) for _, message in reader.messages([contract.IMAGE])]
+    assert stamps[-60:] == list(range(stamps[-60], stamps[-60] + 60))
+
+
+def test_no_token_is_in_a_sessions_folder(listener: Listener, tmp_path: Path) -> None:
+    token = 'a-token-that-nobody-may-find'
+    process = start(tmp_path)
+    console = subprocess.Popen(
+        [
+            sys.executable,
+            '-c',
+            'from hiwm_intervention.console_node import main; main()',
+            '--ros-args',
+            '-p',
+            'port:=0',
+            '-p',
+            f'token:={token}',
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {'ROS_LOG_DIR': str(tmp_path / 'here' / 'log')},
+    )
+    assert console.stdout is not None
+    try:
+        line = next(line for line in console.stdout if token in line)
+        listener.until_recording()
+        port = int(line.split(':')[-1].split('/')[0])
+        with urlopen(f'http://127.0.0.1:{port}/?token={token}', timeout=PATIENCE) as page:
+            assert page.status == 200
+    finally:
+        console.send_signal(signal.SIGINT)
+        console.communicate(timeout=PATIENCE)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE)
+    files = [file for file in (tmp_path / 'here').rglob('*') if file.is_file()]
+    assert {'bag_0.mcap', 'metadata.yaml', 'report.html'} <= {file.name for file in files}
+    assert [file for file in files if token.encode() in readable(file)] == []
+
+
+def readable(file: Path) -> bytes:
+    """A file's bytes; of a bag's file, those of its messages."""
+    if file.suffix != '.mcap':
+        return file.read_bytes()
+    with Reader(file) as reader:
+        return b''.join(bytes(data) for _, _, data in reader.messages())
 
 
 @pytest.mark.parametrize(
