@@ -8,7 +8,7 @@ setup(
     name=PACKAGE,
     version='0.1.0',
     packages=find_packages(exclude=['test']),
-    package_data={PACKAGE: ['web/*']},
+    package_data={PACKAGE: ['web/*', 'report/*']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
@@ -24,7 +24,10 @@ setup(
         'console_scripts': [
             f'action_mux = {PACKAGE}.programs:action_mux',
             f'console = {PACKAGE}.programs:console',
+            f'keyboard = {PACKAGE}.programs:keyboard',
             f'recorder = {PACKAGE}.programs:recorder',
+            f'recover = {PACKAGE}.programs:recover',
+            f'report = {PACKAGE}.programs:report',
         ]
     },
 )

@@ -7,7 +7,7 @@ out. The server has a thread of its own and encodes frames there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 import ipaddress
 from queue import SimpleQueue
@@ -16,59 +16,59 @@ import time
 from typing import Any
 
 from hiwm_msgs.msg import Action as ActionMessage
-from hiwm_msgs.msg import MuxState, RecorderState, RigState, TreeBranch, TreeEvent
+from hiwm_msgs.msg import MuxState, RecorderState, RigState, TreeEvent
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
-from rclpy.task import Future
 from sensor_msgs.msg import Image, JointState
 
 from hiwm_core import contract
-from hiwm_core.contract import Service
 from hiwm_core.error import HiwmError
 from hiwm_core.parameter import Parameter
-from hiwm_core.rollout_tree import Label
 from hiwm_core.task import load_task
+from hiwm_intervention.console_app import Callbacks
+from hiwm_intervention.console_call import OWN, Call, Outcome
+from hiwm_intervention.console_conversion import (
+    lane_of,
+    mux_report,
+    place_of,
+    recorder_report,
+    rig_report,
+)
+from hiwm_intervention.console_economics import Ledger
+from hiwm_intervention.console_emergency import EmergencyStop
+from hiwm_intervention.console_iws import Begin
 from hiwm_intervention.console_protocol import Ask, Hold
+from hiwm_intervention.console_request import Requests
 from hiwm_intervention.console_server import ConsoleServer
-from hiwm_intervention.console_session import (
-    Call,
-    ConsoleSession,
-    MuxReport,
-    Outcome,
-    RecorderReport,
-    RigReport,
-)
-from hiwm_intervention.console_tree import Lane, TreeView
-from hiwm_rig.base_node import client, declare, interface, publisher, run_node, subscription
-from hiwm_rig.conversion import (
-    action_message,
-    action_of,
-    frame_of,
-    joints_of,
-    nanoseconds_of,
-)
+from hiwm_intervention.console_session import ConsoleSession
+from hiwm_intervention.console_starts import HardStarts
+from hiwm_rig.base_node import declare, publisher, run_node, subscription
+from hiwm_rig.conversion import action_message, action_of, frame_of, joints_of, nanoseconds_of
 
 PARAMETERS = {
     'task': Parameter('pusht', 'which task, by name'),
     'session': Parameter('session', "the session's name, shown until the rig says its own"),
+    'record_dir': Parameter(
+        '', 'folder of all sessions, for hard starts and the table of sessions; empty: not kept'
+    ),
     'address': Parameter('127.0.0.1', 'where to listen; beyond this machine only if you must'),
     'port': Parameter(8765, 'where to listen; 0: any free port', low=0, high=65535),
     'token': Parameter(
         '', 'what the printed address carries, at least 16 characters; empty: one is made up'
+    ),
+    'iws_origins': Parameter(
+        '',
+        'origins, with commas between, of pages from elsewhere that may drive over /ws/iws with '
+        'the token; null: pages opened from a file',
     ),
     'sample_timeout': Parameter(
         0.3, 's without a word from the page that drives until its dead-man lets go', 0.1, 5.0
     ),
 }
 ANSWERS_PER_PERIOD = 5
-ANSWER_TIMEOUT = 20.0  # s for a service to answer
 TREE_PAGE = 1000
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """A page came."""
+LEDGER_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,11 @@ class _Closed:
 
 
 @dataclass(frozen=True)
-class _Waiting:
-    """A service that has not answered yet."""
+class _Wanted:
+    """Frames of nodes are wanted."""
 
-    future: Future
-    service: Service
-    deadline: float
-    settle: Callable[[Outcome], None]
+    nodes: Sequence[int]
+    width: int
 
 
 class ConsoleNode(Node):
@@ -94,30 +92,35 @@ class ConsoleNode(Node):
         values = declare(self, PARAMETERS)
         self._task = load_task(values['task'])
         self._session = ConsoleSession(self._task, values['session'], values['sample_timeout'])
+        self._starts = HardStarts(values['record_dir'], self._task.name)
+        self._ledger = Ledger(values['record_dir'])
+        self._resumed = ''  # the session whose sums were taken up
+        self._seconds = 0
         self._inbox: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self._guard = self.create_guard_condition(self._take_inbox)
         self._server = ConsoleServer(
             values['address'],
             values['port'],
             values['token'],
-            on_open=self._open,
-            on_message=self._post,
-            on_close=lambda page: self._post(page, _Closed()),
+            Callbacks(
+                on_open=self._session.hello,
+                on_message=self._post,
+                on_close=lambda page: self._post(page, _Closed()),
+                on_frames=lambda nodes, width: self._post('', _Wanted(nodes, width)),
+                on_sessions=self._ledger.table,
+            ),
+            origins=[one.strip() for one in values['iws_origins'].split(',') if one.strip()],
         )
         self._frame: tuple[NDArray[np.uint8], int] | None = None
         self._state_stamp = 0
-        self._waiting: list[_Waiting] = []
         self._fetching = False
-        self._shown_tree: tuple[TreeView | None, int] = (None, -1)
         self._operator = publisher(self, contract.OPERATOR_ACTION)
-        self._callers = {
-            service: client(self, service)
-            for service in (*contract.RIG_SERVICES, contract.TAKEOVER)
-        }
+        self._emergency = EmergencyStop(self)
+        self._requests = Requests(self, (*contract.RIG_SERVICES, contract.TAKEOVER))
         subscription(self, contract.IMAGE, self._on_image)
         subscription(self, contract.JOINT_STATES, self._on_joints)
-        subscription(self, contract.RIG_STATE, self._on_rig)
         subscription(self, contract.RIG_EXECUTED, self._on_executed)
+        subscription(self, contract.RIG_STATE, self._on_rig)
         subscription(self, contract.RIG_TREE, self._on_tree)
         subscription(self, contract.MUX_STATE, self._on_mux)
         subscription(self, contract.RECORDER_STATE, self._on_recorder)
@@ -137,71 +140,91 @@ class ConsoleNode(Node):
         """Stop the server before what it calls goes."""
         if hasattr(self, '_server'):
             self._server.close()
+            self._keep()
         super().destroy_node()
 
-    # -- pages, on the server's thread -----------------------------------------------------------
-
-    def _open(self, page: str) -> dict[str, Any]:
-        self._post(page, _Opened())
-        return self._session.hello(page)
+    # -- pages -----------------------------------------------------------------------------------
 
     def _post(self, page: str, message: Any) -> None:
+        """On the server's thread."""
         self._inbox.put((page, message))
         self._guard.trigger()
-
-    # -- pages, on the executor ------------------------------------------------------------------
 
     def _take_inbox(self) -> None:
         now = time.monotonic()
         while not self._inbox.empty():
             page, message = self._inbox.get()
             if isinstance(message, Hold):
-                self._session.hold(page, message.keys, now)
+                self._session.hold(page, message, now)
             elif isinstance(message, Ask):
                 self._ask(page, message)
+            elif isinstance(message, _Wanted):
+                self._fetch_frames(message)
+            elif isinstance(message, Begin):
+                self._begin(page, message)
             elif isinstance(message, _Closed) and self._session.close(page):
                 self._answer()
                 call = self._session.call(page, Ask(0, 'release'))
-                self._request(call, lambda outcome: None)
+                self._requests.send(call, lambda outcome: None)
+        self._answer()
         self._show()
 
     def _ask(self, page: str, ask: Ask) -> None:
         refusal = self._session.refusal(page, ask)
         if refusal:
-            self._server.reply(page, ask, False, refusal)
-            return
+            self._server.reply(page, ask.id, ask.name, False, refusal)
+        elif ask.name in OWN:
+            self._do_own(page, ask)
+        else:
+            if ask.name == 'stop' and self._session.is_physical:
+                self._emergency.press()
+            elif ask.name == 'unlock' and self._emergency.used:
+                self._emergency.take_back()
+            self._request(page, ask)
+
+    def _request(self, page: str, ask: Ask, then: Ask | None = None) -> None:
+        """Ask the graph, tell the page, and go on with `then` if it was done."""
         asked = self.get_clock().now().nanoseconds
 
         def settle(outcome: Outcome) -> None:
-            now = time.monotonic()
-            sentence = self._session.settle(page, ask, outcome, asked, now)
-            self._server.reply(page, ask, outcome.success, sentence)
+            sentence = self._session.settle(page, ask, outcome, asked, time.monotonic())
+            if ask.id:
+                self._server.reply(page, ask.id, ask.name, outcome.success, sentence)
+            elif not outcome.success:
+                self._server.reject(page, sentence)
+            if outcome.success and then is not None:
+                self._request(page, then)
             self._answer()
             self._show()
 
-        self._request(self._session.call(page, ask), settle)
+        self._requests.send(self._session.call(page, ask), settle)
 
-    def _request(self, call: Call, settle: Callable[[Outcome], None]) -> None:
-        """Call a service; `settle` gets its answer, or a sentence in its place."""
-        service = call.service
-        if not self._callers[service].service_is_ready():
-            settle(Outcome(False, f'Nobody offers {service.name} now; {_remedy(service)}', {}))
-            return
-        request = interface(service.type).Request()
-        for name, value in call.fields.items():
-            setattr(request, name, value)
-        future = self._callers[service].call_async(request)
-        waiting = _Waiting(future, service, time.monotonic() + ANSWER_TIMEOUT, settle)
-        self._waiting.append(waiting)
-        future.add_done_callback(lambda done: self._on_response(waiting))
+    def _do_own(self, page: str, ask: Ask) -> None:
+        seed = ask.fields['seed']
+        try:
+            if ask.name == 'remember_start':
+                self._starts.add(seed, ask.fields['note'])
+                text = f'Start {seed} is remembered.'
+            else:
+                self._starts.remove(seed)
+                text = f'Start {seed} is forgotten.'
+        except HiwmError as error:
+            self._server.reply(page, ask.id, ask.name, False, error.message)
+        else:
+            self._server.reply(page, ask.id, ask.name, True, text)
 
-    def _on_response(self, waiting: _Waiting) -> None:
-        if waiting not in self._waiting:
-            return
-        self._waiting.remove(waiting)
-        response = waiting.future.result()
-        fields = {name: getattr(response, name) for name in response.get_fields_and_field_types()}
-        waiting.settle(Outcome(bool(response.success), str(response.message), fields))
+    def _begin(self, page: str, begin: Begin) -> None:
+        """A page from elsewhere begins a new run and drives in it."""
+        ask = Ask(0, 'reset', {'seed': -1})
+        refusal = self._session.refusal(page, ask)
+        if begin.task != self._task.name:
+            refusal = f"the task is '{self._task.name}', not '{begin.task}'"
+        elif self._session.is_physical:
+            refusal = 'such a page may drive only where nothing real can move'
+        if refusal:
+            self._server.reject(page, refusal)
+        else:
+            self._request(page, ask, then=Ask(0, 'take_over'))
 
     # -- the graph -------------------------------------------------------------------------------
 
@@ -210,8 +233,6 @@ class ConsoleNode(Node):
             frame = frame_of(message)
         except HiwmError as error:
             self.get_logger().warning(error.message, throttle_duration_sec=5.0)
-            return
-        if not frame.size:
             return
         if self._frame is not None:
             # Its state never came: a frame without words is better than none.
@@ -231,39 +252,45 @@ class ConsoleNode(Node):
         except HiwmError as error:
             self.get_logger().warning(error.message, throttle_duration_sec=5.0)
 
+    def _on_executed(self, message: ActionMessage) -> None:
+        try:
+            action = action_of(self._task, message)
+        except HiwmError as error:
+            self.get_logger().warning(error.message, throttle_duration_sec=5.0)
+            return
+        stamp = nanoseconds_of(message.header.stamp)
+        times = self._session.see_executed(
+            action.values, action.source, action.epoch, action.step, stamp
+        )
+        if times:
+            self._server.show_answered(self._session.holder, stamp, times)
+
     def _on_rig(self, message: RigState) -> None:
-        self._state_stamp = nanoseconds_of(message.header.stamp)
-        incomplete = self._session.see_rig(_rig_report(message), time.monotonic())
+        report = rig_report(message)
+        self._state_stamp = report.stamp
+        incomplete = self._session.see_rig(report, time.monotonic())
         self._answer()
         self._pair()
         if incomplete:
             self._fetch_tree()
+        if report.session != self._resumed:
+            self._resumed = report.session
+            kept = self._ledger.kept(report.session)
+            if kept is not None:
+                self._session.economics.resume(kept)
         self._show()
 
-    def _on_executed(self, message: ActionMessage) -> None:
-        try:
-            self._session.see_command(action_of(self._task, message).values)
-        except HiwmError as error:
-            self.get_logger().warning(error.message, throttle_duration_sec=5.0)
-
     def _on_tree(self, message: TreeEvent) -> None:
+        if message.kind == TreeEvent.KIND_RESET and message.seed >= 0:
+            self._session.tree.set_seed(int(message.node), int(message.seed))
         self._fetch_tree()
 
     def _on_mux(self, message: MuxState) -> None:
-        self._session.see_mux(_mux_report(message), time.monotonic())
+        self._session.see_mux(mux_report(message), time.monotonic())
         self._show()
 
     def _on_recorder(self, message: RecorderState) -> None:
-        self._session.see_recorder(
-            RecorderReport(
-                recording=bool(message.recording),
-                uri=str(message.uri),
-                written_bytes=int(message.written_bytes),
-                free_bytes=int(message.free_bytes),
-                message=str(message.message),
-            ),
-            time.monotonic(),
-        )
+        self._session.see_recorder(recorder_report(message), time.monotonic())
         self._show()
 
     def _answer(self) -> None:
@@ -278,22 +305,27 @@ class ConsoleNode(Node):
             self._pulse.reset()
 
     def _on_second(self) -> None:
-        now = time.monotonic()
-        for waiting in [one for one in self._waiting if one.deadline < now]:
-            self._waiting.remove(waiting)
-            self._callers[waiting.service].remove_pending_request(waiting.future)
-            sentence = (
-                f'{waiting.service.name} did not answer within {ANSWER_TIMEOUT:g} s; '
-                f'{_remedy(waiting.service)}'
-            )
-            waiting.settle(Outcome(False, sentence, {}))
+        self._requests.give_up(time.monotonic())
+        self._session.economics.count(self._task.name, self._session.tree)
+        self._seconds += 1
+        if self._seconds % LEDGER_SECONDS == 0:
+            self._keep()
         self._show()
+
+    def _keep(self) -> None:
+        sums = self._session.economics.count(self._task.name, self._session.tree)
+        try:
+            self._ledger.keep(sums)
+        except OSError as error:
+            self.get_logger().warning(
+                f"the session's sums cannot be kept: {error}", throttle_duration_sec=60.0
+            )
 
     # -- the tree --------------------------------------------------------------------------------
 
     def _fetch_tree(self) -> None:
         """Ask the rig for what is not known yet, page by page; one page is asked for at a time."""
-        if self._fetching or not self._callers[contract.GET_TREE].service_is_ready():
+        if self._fetching or not self._requests.is_ready(contract.GET_TREE):
             return
         self._fetching = True
         tree = self._session.tree
@@ -306,85 +338,39 @@ class ConsoleNode(Node):
                 return
             if not outcome.success:
                 return
+            names, nodes = outcome.fields['checkpoint_names'], outcome.fields['checkpoint_nodes']
             tree.take(
-                [
-                    (int(node.node), int(node.step), str(node.branch))
-                    for node in outcome.fields['nodes']
-                ],
-                [_lane(branch) for branch in outcome.fields['branches']],
-                dict(
-                    zip(
-                        outcome.fields['checkpoint_names'],
-                        map(int, outcome.fields['checkpoint_nodes']),
-                        strict=True,
-                    )
-                ),
+                [place_of(node) for node in outcome.fields['nodes']],
+                [lane_of(branch) for branch in outcome.fields['branches']],
+                dict(zip(names, map(int, nodes), strict=True)),
+                int(outcome.fields['node_count']),
             )
             if tree.fetched < outcome.fields['node_count'] and outcome.fields['nodes']:
                 self._fetch_tree()
             self._show()
 
-        self._request(Call(contract.GET_TREE, fields), settle)
+        self._requests.send(Call(contract.GET_TREE, fields), settle)
+
+    def _fetch_frames(self, wanted: _Wanted) -> None:
+        def settle(outcome: Outcome) -> None:
+            frames = {}
+            if outcome.success:
+                found, pictures = outcome.fields['nodes'], outcome.fields['frames']
+                frames = {
+                    int(node): bytes(picture.data)
+                    for node, picture in zip(found, pictures, strict=True)
+                }
+            self._server.give_frames(wanted.width, frames)
+
+        fields = {'nodes': list(wanted.nodes), 'width': wanted.width}
+        self._requests.send(Call(contract.GET_FRAMES, fields), settle)
 
     def _show(self) -> None:
-        self._server.show(self._session.tell(time.monotonic()))
-        tree = self._session.tree
-        if self._shown_tree != (tree, tree.version):
-            self._shown_tree = (tree, tree.version)
-            self._server.show_tree(tree.tell())
-
-
-def _rig_report(message: RigState) -> RigReport:
-    return RigReport(
-        stamp=nanoseconds_of(message.header.stamp),
-        session=str(message.session),
-        task=str(message.task),
-        rig=str(message.rig),
-        epoch=int(message.epoch),
-        node=int(message.node),
-        branch=str(message.branch),
-        step=int(message.step),
-        context=bool(message.context),
-        mode=int(message.mode),
-        pace=int(message.pace),
-        can_rollback=bool(message.can_rollback),
-        can_branch=bool(message.can_branch),
-        progress=float(message.progress),
-        success=float(message.success),
-        fidelity=float(message.fidelity),
-        dropped_actions=int(message.dropped_actions),
-        missed_deadlines=int(message.missed_deadlines),
-        message=str(message.message),
-    )
-
-
-def _mux_report(message: MuxState) -> MuxReport:
-    return MuxReport(
-        stamp=nanoseconds_of(message.header.stamp),
-        phase=int(message.phase),
-        source=int(message.source),
-        operator_id=str(message.operator_id),
-        device=str(message.device),
-        holding=bool(message.holding),
-        reason=str(message.reason),
-        rejected_actions=int(message.rejected_actions),
-    )
-
-
-def _lane(branch: TreeBranch) -> Lane:
-    return Lane(
-        name=str(branch.name),
-        root=int(branch.root),
-        fork=int(branch.fork),
-        head=int(branch.head),
-        label=Label(branch.label) if branch.label in set(Label) else Label.NONE,
-        note=str(branch.note),
-    )
-
-
-def _remedy(service: Service) -> str:
-    part = 'multiplexer' if service is contract.TAKEOVER else 'rig'
-    return f'is the {part} running?'
+        view = self._session.tell(time.monotonic())
+        self._server.show({**view, 'starts': self._starts.tell()})
+        news = self._session.tree.take_news()
+        if news is not None:
+            self._server.show_tree(news)
 
 
 def _is_loopback(address: str) -> bool:

@@ -1,29 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator behind the page: when the held keys become an action, and when the dead-man lets go.
+"""The operator behind the page: when what they hold becomes an action, and when the dead-man falls.
 
 Protocol: a takeover engages, and the first answer re-seeds the reference from the measured joints.
 From then on every new (epoch, step) of the rig gets one answer with the dead-man up, and a step
-that lasts longer than a period is answered again with the keys held by then. In lockstep a person
-still drives in real time: answers are a period apart. When the page's samples stop coming, or the
-scene is moved, one action with the dead-man down is sent and then nothing, until the next takeover.
+that lasts longer than a period is answered again with what is held by then: at once, if a motion
+begins in it, for time may stand still until then. In lockstep a person still drives in real time:
+answers are a period apart. When the page's samples stop coming, its device's dead-man is let go, or
+the scene is moved, one action with the dead-man down is sent and then nothing, until the next
+takeover.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 import math
 
 from hiwm_core.action import Action, Source
 from hiwm_core.task import FloatArray, Task
+from hiwm_intervention.console_drag import Drag
+from hiwm_intervention.console_latency import InputLog
+from hiwm_intervention.console_protocol import DEVICES, Hold
 from hiwm_intervention.keyboard import Keyboard
 
-DEVICE = 'browser'
+DEVICE = DEVICES[0]
 # In lockstep an answer may come this share of a period after the last, so that a timer's jitter
 # costs no step.
 EARLY = 0.9
 # A step that lasts this many periods is answered again: keys pressed meanwhile count, and the mux
 # hears us.
 LATE = 1.5
+NOTHING = Hold()
 
 
 class ConsoleOperator:
@@ -34,19 +39,26 @@ class ConsoleOperator:
     Args:
         task: The action space and the keys.
         sample_timeout: s; samples older than this count as lost.
+
+    Attributes:
+        inputs: The inputs that no frame has answered yet.
     """
 
     def __init__(self, task: Task, sample_timeout: float) -> None:
+        self.inputs = InputLog()
         self._task = task
         self._timeout = sample_timeout
         self._keyboard = Keyboard(task)
-        self._held: frozenset[str] = frozenset()
+        self._drag = Drag(task)
+        self._hold = NOTHING
         self._sampled = -math.inf
         self._engaged = False
         self._epoch: int | None = None
         self._step: int | None = None
         self._answered = -math.inf
         self._values: FloatArray | None = None
+        self._idle = True
+        self._changed = False
         self._seq = 0
 
     @property
@@ -55,28 +67,53 @@ class ConsoleOperator:
         return self._engaged
 
     @property
+    def can_drag(self) -> bool:
+        """Whether the picture can be dragged in this task."""
+        return self._drag.possible
+
+    @property
     def held(self) -> frozenset[str]:
         """The keys that move something now."""
-        return self._held if self._engaged else frozenset()
+        return frozenset(self._hold.keys) if self._engaged else frozenset()
 
     def engage(self, now: float) -> None:
         """The page takes over: nothing is held yet, the reference begins at the measured joints."""
         self._engaged = True
-        self._held = frozenset()
+        self._hold = NOTHING
         self._sampled = now
         self._epoch = self._step = self._values = None
         self._answered = -math.inf
+        self._idle = True
         self._keyboard.forget()
+        self._drag.forget()
+        self.inputs.clear()
 
-    def sample(self, keys: Iterable[str], now: float) -> None:
-        """The page says which keys are down."""
-        self._held = self._keyboard.known(keys)
+    def sample(self, hold: Hold, now: float) -> None:
+        """The page says what the person does."""
+        known = self._keyboard.known(hold.keys)
+        before, self._hold = (
+            self._hold,
+            Hold(
+                {key: share for key, share in hold.keys.items() if key in known},
+                hold.drag if self._drag.possible else None,
+                hold.device,
+                hold.deadman,
+                hold.at,
+            ),
+        )
         self._sampled = now
+        self._changed |= (before.keys, before.drag) != (self._hold.keys, self._hold.drag)
+        if self._hold.drag is None:
+            self._drag.forget()
+        moves = self._commands_motion(self._hold) or self._commands_motion(before)
+        if self._engaged and moves and hold.at:
+            self.inputs.take(hold.at)
 
     def disengage(self) -> None:
         """The page does not drive any more, and that has been settled: nothing is sent."""
         self._engaged = False
-        self._held = frozenset()
+        self._hold = NOTHING
+        self.inputs.clear()
 
     def lose(self) -> None:
         """The page is gone: its next answer is the one with the dead-man down."""
@@ -97,24 +134,54 @@ class ConsoleOperator:
         if not self._engaged:
             return None
         moved = self._epoch is not None and epoch != self._epoch
-        if moved or now - self._sampled > self._timeout:
+        lost = now - self._sampled > self._timeout or not self._hold.deadman
+        if moved or lost:
+            device = self._hold.device
             self.disengage()
             values = self._values if self._values is not None and not moved else None
             if values is None:
                 values = self._task.hold_action(joints)
-            return self._make(values, epoch, step, deadman=False)
+            return self._make(values, epoch, step, device, deadman=False, idle=False)
         new_step = (epoch, step) != (self._epoch, self._step)
-        wait = (EARLY if lockstep else 0.0) if new_step else LATE
+        begins = self._idle and self._changed and self._commands_motion(self._hold)
+        wait = (EARLY if lockstep else 0.0) if new_step else (0.0 if begins else LATE)
         if now - self._answered < wait * self._task.period:
             return None
         if new_step and self._step is not None:
             self._keyboard.advance()
         self._epoch, self._step = epoch, step
         self._answered = now
-        self._values = self._keyboard.command(self._held, joints)
-        return self._make(self._values, epoch, step, deadman=True)
+        self._changed = False
+        self._values, self._idle = self._command(joints)
+        self.inputs.answer(epoch, step)
+        return self._make(
+            self._values, epoch, step, self._hold.device, deadman=True, idle=self._idle
+        )
 
-    def _make(self, values: FloatArray, epoch: int, step: int, *, deadman: bool) -> Action:
-        action = Action(values, Source.OPERATOR, epoch, step, DEVICE, self._seq, deadman)
+    def _command(self, joints: FloatArray) -> tuple[FloatArray, bool]:
+        if self._hold.drag is not None:
+            self._keyboard.forget()
+            values = self._drag.command(self._hold.drag, joints)
+            return values, self._drag.is_still(values, joints)
+        values = self._keyboard.command(self._hold.keys, joints)
+        return values, self._keyboard.is_idle(self._hold.keys)
+
+    def _commands_motion(self, hold: Hold) -> bool:
+        """Whether it moves something, by itself: a drag does from its first pixel on."""
+        if hold.drag is not None:
+            return hold.drag[:2] != hold.drag[2:]
+        return not self._keyboard.is_idle(hold.keys)
+
+    def _make(
+        self,
+        values: FloatArray,
+        epoch: int,
+        step: int,
+        device: str,
+        *,
+        deadman: bool,
+        idle: bool,
+    ) -> Action:
+        action = Action(values, Source.OPERATOR, epoch, step, device, self._seq, deadman, idle)
         self._seq += 1
         return action

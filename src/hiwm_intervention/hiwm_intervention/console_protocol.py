@@ -2,16 +2,21 @@
 """What the page and the server say to each other over the WebSocket.
 
 The page sends JSON texts:
-  {"type": "hold", "keys": ["d"]}             the keys that are down, 20 times a second while it
-  drives {"type": "ask", "id": 7, "name": "rollback", "steps": 10}     one of ASKS; answered by a
-  reply {"type": "seen", "seq": 12}                 the view of that number is on the screen
+  {"type": "hold", "at": 8123.4, "device": "browser", "keys": {"d": 1}, "deadman": true}
+      What a person does now, 20 times a second while the page drives and on every change. `at` is
+      the page's clock in milliseconds. Keys have a share of their speed (a stick's, 0 to 1). A drag
+      on the picture adds "drag": [u0, v0, u1, v1], from where to where, in shares of the picture.
+  {"type": "ask", "id": 7, "name": "rollback", "steps": 10}     one of ASKS, answered by a reply
+  {"type": "seen", "seq": 12}                                   that view is on the screen
 The server sends JSON texts:
   {"type": "hello", "page": "...", "task": {...}, ...}          once, first
   {"type": "reply", "id": 7, "ok": true, "text": "..."}
 and views as binary: four bytes, little endian, the length of a JSON text; the text; then the newest
-frame as PNG or JPEG, or nothing if the frame did not change. A view carries its number as "seq",
-and "stamp", the frame's time stamp in nanoseconds as a text. A page that falls behind gets the
-newest view next and never a backlog.
+frame as PNG or JPEG, or nothing if the frame did not change. A view carries its number as "seq";
+"stamp", the frame's time stamp in nanoseconds as a text; "tree", what the page does not know yet of
+the rollout tree (`console_feed`); and "answered", [[stamp, [at, ...]], ...]: which of the page's
+own inputs the frame of that stamp is the first to answer. A page that falls behind gets the newest
+view next and never a backlog.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 import json
+import math
 import struct
 from typing import Any
 
@@ -30,6 +36,7 @@ LONGEST_MESSAGE = 4096
 LONGEST_NAME = 64
 LONGEST_NOTE = 500
 MOST_KEYS = 32
+MOST_FRACTION = 1e15  # of a page's clock, ms
 # Frames up to this many pixels travel without loss; larger ones as JPEG of this quality.
 LOSSLESS_PIXELS = 256 * 256
 JPEG_QUALITY = 92
@@ -50,6 +57,21 @@ class Whole:
 
 
 @dataclass(frozen=True)
+class Real:
+    """A number of an ask."""
+
+    low: float
+    high: float
+    default: float | None = None
+
+    def read(self, value: object) -> float | None:
+        """The value, or None if it is not one; NaN and infinity are none."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return float(value) if self.low <= value <= self.high else None
+
+
+@dataclass(frozen=True)
 class Text:
     """A text of an ask, stripped."""
 
@@ -65,21 +87,29 @@ class Text:
 
 
 LABELS = ('none', 'success', 'failure', 'discard')
+NODE = Whole(1, 2**53)
+HEAD = Whole(0, 2**53, default=0)  # a node, or 0: the head
+SEED = Whole(0, 2**31 - 1)
 
 # Every ask with its fields; a field without a default must be there.
-ASKS: Mapping[str, Mapping[str, Whole | Text]] = {
+ASKS: Mapping[str, Mapping[str, Whole | Real | Text]] = {
     'take_over': {},
     'release': {},
+    'ask_wheel': {},
     'pause': {},
     'resume': {},
     'stop': {},
     'unlock': {},
     'step': {'count': Whole(1, 100, default=1)},
+    'speed': {'speed': Real(0.25, 4.0)},
     'rollback': {'steps': Whole(1, 2**32 - 1)},
-    'go_to': {'node': Whole(1, 2**53)},
-    'branch': {'called': Text(LONGEST_NAME)},
-    'checkpoint': {'called': Text(LONGEST_NAME)},
+    'go_to': {'node': NODE},
+    'branch': {'called': Text(LONGEST_NAME), 'node': HEAD},
+    'resample': {},
+    'checkpoint': {'called': Text(LONGEST_NAME), 'node': HEAD},
     'reset': {'seed': Whole(-1, 2**31 - 1, default=-1)},
+    'remember_start': {'seed': SEED, 'note': Text(LONGEST_NAME)},
+    'forget_start': {'seed': SEED},
     'label': {
         'label': Text(LONGEST_NAME, default=None, choices=LABELS),
         'branch': Text(LONGEST_NAME),
@@ -87,12 +117,26 @@ ASKS: Mapping[str, Mapping[str, Whole | Text]] = {
     },
 }
 
+DEVICES = ('browser', 'mouse', 'gamepad')
+
 
 @dataclass(frozen=True)
 class Hold:
-    """The keys that are down."""
+    """What a person does now.
 
-    keys: tuple[str, ...]
+    Attributes:
+        keys: Share of its speed for each key that is down, or that a stick stands for.
+        drag: From where to where the picture is dragged, (u0, v0, u1, v1) in shares of it; or None.
+        device: What the person uses.
+        deadman: Whether the device's dead-man is pressed.
+        at: ms on the page's clock.
+    """
+
+    keys: Mapping[str, float] = field(default_factory=dict)
+    drag: tuple[float, float, float, float] | None = None
+    device: str = DEVICES[0]
+    deadman: bool = True
+    at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -116,16 +160,11 @@ Message = Hold | Seen | Ask
 
 def read_message(text: str) -> Message | None:
     """A message of the page; None for anything that is not exactly one."""
-    if len(text) > LONGEST_MESSAGE:
-        return None
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(data, dict):
+    data = read_object(text)
+    if data is None:
         return None
     if data.get('type') == 'hold':
-        return _read_hold(data.get('keys'))
+        return _read_hold(data)
     if data.get('type') == 'seen':
         seq = Whole(0, 2**53).read(data.get('seq'))
         return None if seq is None else Seen(seq)
@@ -134,12 +173,45 @@ def read_message(text: str) -> Message | None:
     return None
 
 
-def _read_hold(keys: object) -> Hold | None:
-    if not isinstance(keys, list) or len(keys) > MOST_KEYS:
+def read_object(text: str) -> dict[str, Any] | None:
+    """A JSON object that is not too long, or None."""
+    if len(text) > LONGEST_MESSAGE:
         return None
-    if not all(isinstance(key, str) and len(key) <= LONGEST_NAME for key in keys):
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
         return None
-    return Hold(tuple(keys))
+    return data if isinstance(data, dict) else None
+
+
+def read_shares(keys: object) -> dict[str, float] | None:
+    """Shares of keys, those of 0 left out; None if it is something else."""
+    if not isinstance(keys, dict) or len(keys) > MOST_KEYS:
+        return None
+    shares = {key: Real(0.0, 1.0).read(share) for key, share in keys.items()}
+    if None in shares.values() or any(len(key) > LONGEST_NAME for key in shares):
+        return None
+    return {key: share for key, share in shares.items() if share}
+
+
+def _read_hold(data: Mapping[str, Any]) -> Hold | None:
+    if not data.keys() <= {'type', 'keys', 'drag', 'device', 'deadman', 'at'}:
+        return None
+    keys = read_shares(data.get('keys', {}))
+    at = Real(0.0, MOST_FRACTION).read(data.get('at', 0.0))
+    device, deadman = data.get('device', DEVICES[0]), data.get('deadman', True)
+    if keys is None or at is None or device not in DEVICES or not isinstance(deadman, bool):
+        return None
+    drag = data.get('drag')
+    if drag is None:
+        return Hold(keys, None, device, deadman, at)
+    if not isinstance(drag, list) or len(drag) != 4:
+        return None
+    # Beyond the picture's edge, but not beyond reason.
+    shares = [Real(-10.0, 10.0).read(value) for value in drag]
+    if None in shares:
+        return None
+    return Hold(keys, tuple(shares), device, deadman, at)  # type: ignore[arg-type]
 
 
 def _read_ask(data: Mapping[str, Any]) -> Ask | None:
@@ -177,3 +249,8 @@ def unpack_view(data: bytes) -> tuple[dict[str, Any], bytes]:
     """The inverse of `pack_view`."""
     (length,) = struct.unpack_from('<I', data)
     return json.loads(data[4 : 4 + length]), data[4 + length :]
+
+
+def finite(value: float, digits: int = 4) -> float | None:
+    """A number as JSON may hold it; None where it is unknown."""
+    return round(value, digits) if math.isfinite(value) else None

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import errno
 import secrets
@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiwm_core.error import ConfigurationError
-from hiwm_intervention.console_app import ConsoleApp
-from hiwm_intervention.console_protocol import Ask, Hold
+from hiwm_intervention.console_access import Access
+from hiwm_intervention.console_app import Callbacks, ConsoleApp
 
 SHORTEST_TOKEN = 16
 GOODBYE = 3.0  # s for pages to be told at the end
@@ -34,9 +34,8 @@ class ConsoleServer:
         address: To listen on.
         port: To listen on; 0 takes any free one.
         token: Of the printed address; empty: one is made up.
-        on_open: A page came, by name; returns the first message to it.
-        on_message: A page said something well-formed.
-        on_close: A page is gone.
+        callbacks: Who is told of pages.
+        origins: Of pages from elsewhere that may drive with the token.
 
     Raises:
         ConfigurationError: The address or the port cannot be had, or the token is too short.
@@ -47,10 +46,9 @@ class ConsoleServer:
         address: str,
         port: int,
         token: str,
+        callbacks: Callbacks,
         *,
-        on_open: Callable[[str], Mapping[str, Any]],
-        on_message: Callable[[str, Hold | Ask], None],
-        on_close: Callable[[str], None],
+        origins: Sequence[str] = (),
     ) -> None:
         if token and len(token) < SHORTEST_TOKEN:
             raise ConfigurationError(
@@ -63,9 +61,7 @@ class ConsoleServer:
         everywhere = address in {'0.0.0.0', '::'}
         host = socket.gethostname() if everywhere else address
         self._host = f'[{host}]' if ':' in host else host
-        self._app = ConsoleApp(
-            self._token, on_open=on_open, on_message=on_message, on_close=on_close
-        )
+        self._app = ConsoleApp(Access(self._token, origins), callbacks)
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._stopping = asyncio.Event()
@@ -102,18 +98,30 @@ class ConsoleServer:
         """What all pages are told, but for the frame and the tree."""
         self._call(self._app.take_view, view)
 
-    def show_tree(self, tree: Mapping[str, Any]) -> None:
-        """Branches and checkpoints."""
-        self._call(self._app.take_tree, tree)
+    def show_tree(self, news: Mapping[str, Any]) -> None:
+        """What `TreeView.take_news` returned."""
+        self._call(self._app.take_tree, news)
 
     def show_frame(self, frame: NDArray[np.uint8], stamp: int) -> None:
         """The newest frame, RGB (H, W, 3), not written to any more; its stamp in nanoseconds."""
         self._call(self._app.take_frame, frame, stamp)
 
-    def reply(self, page: str, ask: Ask, ok: bool, text: str) -> None:
-        """Answer a page, if it is still there."""
-        reply = {'type': 'reply', 'id': ask.id, 'name': ask.name, 'ok': ok, 'text': text}
+    def show_answered(self, page: str, stamp: int, times: list[float]) -> None:
+        """The frame of that stamp is the first to answer the page's inputs of these times."""
+        self._call(self._app.take_answered, page, stamp, times)
+
+    def give_frames(self, width: int, frames: Mapping[int, bytes]) -> None:
+        """PNG pictures of nodes, for `Callbacks.on_frames`."""
+        self._call(self._app.take_frames, width, frames)
+
+    def reply(self, page: str, number: int, name: str, ok: bool, text: str) -> None:
+        """Answer an ask of a page, if it is still there."""
+        reply = {'type': 'reply', 'id': number, 'name': name, 'ok': ok, 'text': text}
         self._call(self._app.take_reply, page, reply)
+
+    def reject(self, page: str, text: str) -> None:
+        """Tell a page from elsewhere that something cannot be done."""
+        self._call(self._app.take_reply, page, {'type': 'error', 'message': text})
 
     def _call(self, function: Callable[..., object], *values: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to be told

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+import math
 from typing import Any
 
+from hiwm_core.action import Source
 from hiwm_core.rollout_tree import Label
+from hiwm_intervention.console_protocol import finite
 
 
 @dataclass(frozen=True)
@@ -24,90 +27,144 @@ class Lane:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a node lies."""
+    """A node without its frame; see `hiwm_msgs/msg/TreeNode`."""
 
+    node: int
+    parent: int
     step: int
     branch: str
+    source: Source = Source.NONE
+    progress: float = math.nan
 
 
 class TreeView:
-    """Branches with their lengths, and checkpoints; `version` counts the changes."""
+    """Branches, nodes, checkpoints and seeds, and what of them is news.
 
-    def __init__(self, version: int = 0) -> None:
-        self.version = version
+    Args:
+        generation: Counts the trees that this console has known; another number is another tree.
+    """
+
+    def __init__(self, generation: int = 0) -> None:
+        self.generation = generation
         self.fetched = 0
-        self._places: dict[int, Place] = {}
-        self._lanes: dict[str, Lane] = {}
-        self._checkpoints: dict[str, int] = {}
+        self.whole = False
+        self.places: dict[int, Place] = {}
+        self.lanes: dict[str, Lane] = {}
+        self.checkpoints: dict[str, int] = {}
+        self.seeds: dict[int, int] = {}  # root -> seed
+        self._numbers: dict[str, int] = {}  # branch -> its number, in the order of hearing
+        self._news_nodes: dict[int, None] = {}
+        self._news_lanes: dict[str, None] = {}
+        self._news_checkpoints = self._news_whole = False
 
-    @property
-    def checkpoint_names(self) -> frozenset[str]:
-        return frozenset(self._checkpoints)
-
-    def see(self, node: int, step: int, branch: str) -> bool:
+    def see(self, place: Place) -> bool:
         """A state named its node; returns whether the rig has to be asked about its branch."""
-        if not node:
+        if not place.node:
             return False
-        if node not in self._places:
-            self._places[node] = Place(step, branch)
-            self.version += 1
-        lane = self._lanes.get(branch)
+        if place.node not in self.places:
+            self._put(place)
+        lane = self.lanes.get(place.branch)
         if lane is None:
             return True
-        if node > lane.head:
-            self._lanes[branch] = replace(lane, head=node)
-            self.version += 1
+        if place.node > lane.head:
+            self._put_lane(replace(lane, head=place.node))
         return False
 
     def take(
         self,
-        nodes: Iterable[tuple[int, int, str]],
+        nodes: Iterable[Place],
         lanes: Iterable[Lane],
         checkpoints: Mapping[str, int],
+        count: int = 0,
     ) -> None:
-        """A part of the tree: (node, step, branch) of nodes, all branches, all checkpoints."""
-        for node, step, branch in nodes:
-            self._places[node] = Place(step, branch)
-            self.fetched = max(self.fetched, node)
+        """A part of the tree: nodes, all branches, all checkpoints, and how many nodes it has.
+
+        From the first part that reaches its end on the view is whole: what comes after is growth.
+        """
+        for place in nodes:
+            self._put(place)
+            self.fetched = max(self.fetched, place.node)
         for lane in lanes:
-            known = self._lanes.get(lane.name)
+            known = self.lanes.get(lane.name)
             # A branch only grows: a state may have overtaken this answer.
             head = lane.head if known is None else max(lane.head, known.head)
-            self._lanes[lane.name] = replace(lane, head=head)
-        self._checkpoints = dict(checkpoints)
-        self.version += 1
+            self._put_lane(replace(lane, head=head))
+        if checkpoints != self.checkpoints:
+            self.checkpoints = dict(checkpoints)
+            self._news_checkpoints = True
+        if not self.whole and self.fetched >= count:
+            self.whole = self._news_whole = True
 
-    def free_checkpoint_name(self) -> str:
-        """`checkpoint-N` with the smallest N that is free."""
+    def set_seed(self, root: int, seed: int) -> None:
+        """A run began from a seed."""
+        self.seeds[root] = seed
+        for lane in self.lanes.values():
+            if lane.root == root:
+                self._news_lanes[lane.name] = None
+
+    def free_checkpoint_name(self, stem: str = 'bookmark') -> str:
+        """`stem-N` with the smallest N that is free."""
         number = 1
-        while f'checkpoint-{number}' in self._checkpoints:
+        while f'{stem}-{number}' in self.checkpoints:
             number += 1
-        return f'checkpoint-{number}'
+        return f'{stem}-{number}'
 
-    def tell(self) -> dict[str, Any]:
-        """For the page: branches newest first, checkpoints in the order of their nodes."""
-        return {
-            'branches': [self._tell_lane(lane) for lane in reversed(self._lanes.values())],
-            'checkpoints': [
-                {'name': name, 'node': node, **self._tell_place(node)}
-                for name, node in sorted(self._checkpoints.items(), key=lambda entry: entry[1])
-            ],
+    def path(self, node: int) -> Iterator[Place]:
+        """The node, its parent and so on, as far as they are known."""
+        place = self.places.get(node)
+        while place is not None:
+            yield place
+            place = self.places.get(place.parent)
+
+    def take_news(self) -> dict[str, Any] | None:
+        """What has changed since the last call, for `TreeFeed.take`; None if nothing."""
+        news_of_all = self._news_checkpoints or self._news_whole
+        if not (self._news_nodes or self._news_lanes or news_of_all):
+            return None
+        news: dict[str, Any] = {
+            'generation': self.generation,
+            'nodes': [self._tell_place(self.places[node]) for node in self._news_nodes],
+            'lanes': [self._tell_lane(self.lanes[name]) for name in self._news_lanes],
+            'checkpoints': dict(self.checkpoints) if self._news_checkpoints else None,
+            'whole': self.whole,
         }
+        self._news_nodes.clear()
+        self._news_lanes.clear()
+        self._news_checkpoints = self._news_whole = False
+        return news
+
+    def _put(self, place: Place) -> None:
+        if self.places.get(place.node) != place:
+            self.places[place.node] = place
+            self._news_nodes[place.node] = None
+
+    def _put_lane(self, lane: Lane) -> None:
+        if self.lanes.get(lane.name) != lane:
+            self.lanes[lane.name] = lane
+            self._news_lanes[lane.name] = None
+
+    def _number(self, branch: str) -> int:
+        return self._numbers.setdefault(branch, len(self._numbers))
+
+    def _tell_place(self, place: Place) -> list[Any]:
+        """A row: node, parent, step, the branch's number, source, progress."""
+        return [
+            place.node,
+            place.parent,
+            place.step,
+            self._number(place.branch),
+            int(place.source),
+            finite(place.progress, 3),
+        ]
 
     def _tell_lane(self, lane: Lane) -> dict[str, Any]:
-        head, fork = self._places.get(lane.head), self._places.get(lane.fork)
-        began = fork.step if fork else 0
         return {
+            'number': self._number(lane.name),
             'name': lane.name,
+            'root': lane.root,
+            'fork': lane.fork,
             'head': lane.head,
-            'step': head.step if head else None,
-            'length': head.step - began if head and (fork or not lane.fork) else None,
-            'fork_step': fork.step if fork else None,
-            'fork_branch': fork.branch if fork else None,
             'label': lane.label.name.lower(),
             'note': lane.note,
+            'seed': self.seeds.get(lane.root),
         }
-
-    def _tell_place(self, node: int) -> dict[str, Any]:
-        place = self._places.get(node)
-        return {'step': place.step if place else None, 'branch': place.branch if place else None}

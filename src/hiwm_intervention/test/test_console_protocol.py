@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import random
 from typing import Any
 
 import cv2
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 
 from hiwm_intervention.console_protocol import (
-    ASKS,
     LONGEST_MESSAGE,
     Ask,
     Hold,
@@ -31,12 +29,22 @@ def ask(**fields: Any) -> str:
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('{"type": "hold", "keys": ["w", "d"]}', Hold(('w', 'd'))),
-        ('{"type": "hold", "keys": []}', Hold(())),
+        ('{"type": "hold", "keys": {"w": 1, "d": 0.5}}', Hold({'w': 1.0, 'd': 0.5})),
+        ('{"type": "hold", "keys": {"w": 0}, "at": 8.5}', Hold({}, at=8.5)),
+        (
+            '{"type": "hold", "drag": [0, 0.5, 1, -0.5], "device": "mouse", "deadman": true}',
+            Hold({}, (0.0, 0.5, 1.0, -0.5), 'mouse'),
+        ),
+        (
+            '{"type": "hold", "device": "gamepad", "deadman": false}',
+            Hold({}, None, 'gamepad', False),
+        ),
         ('{"type": "seen", "seq": 12}', Seen(12)),
         (ask(name='take_over'), Ask(1, 'take_over', {})),
         (ask(name='rollback', steps=10), Ask(1, 'rollback', {'steps': 10})),
         (ask(name='step'), Ask(1, 'step', {'count': 1})),
+        (ask(name='speed', speed=4), Ask(1, 'speed', {'speed': 4.0})),
+        (ask(name='ask_wheel'), Ask(1, 'ask_wheel')),
         (ask(name='reset'), Ask(1, 'reset', {'seed': -1})),
         (
             ask(name='label', label='failure', note=' slipped '),
@@ -50,7 +58,7 @@ def test_messages_are_read(text: str, message: object) -> None:
 
 def test_a_branch_is_named_by_its_own_field() -> None:
     text = json.dumps({'type': 'ask', 'id': 3, 'name': 'branch', 'called': 'left side'})
-    assert read_message(text) == Ask(3, 'branch', {'called': 'left side'})
+    assert read_message(text) == Ask(3, 'branch', {'called': 'left side', 'node': 0})
 
 
 @pytest.mark.parametrize(
@@ -62,10 +70,24 @@ def test_a_branch_is_named_by_its_own_field() -> None:
         '[]',
         '7',
         '{}',
-        '{"type": "hold"}',
         '{"type": "hold", "keys": "d"}',
-        '{"type": "hold", "keys": [1]}',
-        json.dumps({'type': 'hold', 'keys': ['d'] * 100}),
+        '{"type": "hold", "keys": ["d"]}',
+        '{"type": "hold", "keys": {"d": 1.01}}',
+        '{"type": "hold", "keys": {"d": NaN}}',
+        '{"type": "hold", "keys": {"d": true}}',
+        '{"type": "hold", "at": -1}',
+        '{"type": "hold", "at": Infinity}',
+        '{"type": "hold", "device": "knife"}',
+        '{"type": "hold", "deadman": 1}',
+        '{"type": "hold", "drag": [0, 0, 1]}',
+        '{"type": "hold", "drag": [0, 0, 1, 1e9]}',
+        '{"type": "hold", "drag": [0, 0, NaN, 0]}',
+        '{"type": "hold", "keys": {}, "more": 1}',
+        json.dumps({'type': 'hold', 'keys': {f'k{key}': 1 for key in range(100)}}),
+        ask(name='speed', speed=0.1),
+        ask(name='speed', speed=float('nan')),
+        ask(name='checkpoint', node=-1),
+        ask(name='remember_start'),
         '{"type": "seen", "seq": -1}',
         '{"type": "seen", "seq": 1.5}',
         '{"type": "seen", "seq": true}',
@@ -89,16 +111,6 @@ def test_a_branch_is_named_by_its_own_field() -> None:
 )
 def test_anything_else_is_nothing(text: str) -> None:
     assert read_message(text) is None
-
-
-def test_garbage_never_raises() -> None:
-    random.seed(5)
-    seeds = [ask(name=name, steps=3, called='a', label='success') for name in ASKS]
-    for _ in range(5000):
-        text = list(random.choice(seeds))
-        for _ in range(random.randrange(1, 6)):
-            text[random.randrange(len(text))] = chr(random.randrange(32, 0x2000))
-        read_message(''.join(text))
 
 
 def test_small_frames_arrive_bit_for_bit() -> None:

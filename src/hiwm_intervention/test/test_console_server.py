@@ -13,6 +13,7 @@ from urllib.request import urlopen
 import pytest
 
 from hiwm_core.error import ConfigurationError
+from hiwm_intervention.console_app import Callbacks
 from hiwm_intervention.console_server import ConsoleServer
 
 CONSOLE = [sys.executable, '-c', 'from hiwm_intervention.console_node import main; main()']
@@ -23,9 +24,13 @@ def serve(address: str = '127.0.0.1', port: int = 0, token: str = '') -> Console
         address,
         port,
         token,
-        on_open=lambda page: {},
-        on_message=lambda page, message: None,
-        on_close=lambda page: None,
+        Callbacks(
+            on_open=lambda page: {},
+            on_message=lambda page, message: None,
+            on_close=lambda page: None,
+            on_frames=lambda nodes, width: None,
+            on_sessions=list,
+        ),
     )
 
 

@@ -11,20 +11,16 @@ import numpy as np
 import pytest
 
 from hiwm_core import contract
+from hiwm_core.action import Source
 from hiwm_core.rig import Mode, Pace
 from hiwm_core.rollout_tree import Label
 from hiwm_core.task import load_task
-from hiwm_intervention.console_protocol import ASKS, Ask
-from hiwm_intervention.console_session import (
-    EVENTS,
-    SERVICES,
-    ConsoleSession,
-    MuxReport,
-    Outcome,
-    RecorderReport,
-    RigReport,
-)
-from hiwm_intervention.console_tree import Lane, TreeView
+from hiwm_intervention.console_call import EVENTS, FREE, OWN, SERVICES, Outcome
+from hiwm_intervention.console_feed import Cursor, TreeFeed
+from hiwm_intervention.console_protocol import ASKS, Ask, Hold
+from hiwm_intervention.console_report import MuxReport, RecorderReport, RigReport
+from hiwm_intervention.console_session import ConsoleSession
+from hiwm_intervention.console_tree import Lane, Place, TreeView
 from hiwm_intervention.takeover import REQUESTS, Phase
 
 SECOND = 1_000_000_000
@@ -39,6 +35,7 @@ def rig(**changes: Any) -> RigReport:
         'rig': 'sim_arm',
         'epoch': 1,
         'node': 1,
+        'parent': 0,
         'branch': 'run-1',
         'step': 0,
         'context': False,
@@ -83,13 +80,13 @@ def take_over(session: ConsoleSession, page: str, stamp: int = SECOND, now: floa
 def test_the_page_that_takes_over_drives_and_the_others_watch(session: ConsoleSession) -> None:
     take_over(session, 'one')
     session.see_mux(mux(Phase.CORRECTING, 'one'), 0.0)
-    session.hold('one', ['d'], 0.0)
-    session.hold('two', ['a'], 0.0)
+    session.hold('one', Hold({'d': 1.0}), 0.0)
+    session.hold('two', Hold({'a': 1.0}), 0.0)
     assert session.tell(0.0)['held'] == ['d']
     for name in ASKS:
         refused = bool(session.refusal('two', Ask(2, name)))
-        assert refused == (name != 'stop'), name
-        assert not session.refusal('one', Ask(2, name))
+        assert refused == (name not in FREE), name
+        assert bool(session.refusal('one', Ask(2, name))) == (name == 'resample')
 
 
 def test_control_is_free_again_when_the_page_no_longer_drives(session: ConsoleSession) -> None:
@@ -143,7 +140,7 @@ def test_nothing_is_answered_before_the_joints_are_known() -> None:
 
 
 def test_every_ask_has_a_service_and_every_request_an_ask() -> None:
-    assert SERVICES.keys() == ASKS.keys()
+    assert SERVICES.keys() | OWN == ASKS.keys()
     assert set(EVENTS.values()) == set(REQUESTS)
 
 
@@ -154,8 +151,19 @@ def test_every_ask_has_a_service_and_every_request_an_ask() -> None:
         (Ask(1, 'stop'), contract.TAKEOVER, {'event': 5, 'operator_id': 'one'}),
         (Ask(1, 'rollback', {'steps': 4}), contract.ROLLBACK, {'steps': 4}),
         (Ask(1, 'go_to', {'node': 9}), contract.ROLLBACK, {'node': 9}),
-        (Ask(1, 'branch', {'called': ''}), contract.BRANCH, {'name': ''}),
-        (Ask(1, 'checkpoint', {'called': 'a'}), contract.SAVE_CHECKPOINT, {'name': 'a'}),
+        (Ask(1, 'ask_wheel'), contract.TAKEOVER, {'event': 7, 'operator_id': 'one'}),
+        (Ask(1, 'speed', {'speed': 0.5}), contract.SET_PACE, {'speed': 0.5}),
+        (
+            Ask(1, 'branch', {'called': '', 'node': 4}),
+            contract.BRANCH,
+            {'name': '', 'node': 4},
+        ),
+        (Ask(1, 'resample'), contract.BRANCH, {'name': '', 'node': 0, 'resample': True}),
+        (
+            Ask(1, 'checkpoint', {'called': 'a', 'node': 0}),
+            contract.SAVE_CHECKPOINT,
+            {'name': 'a', 'node': 0},
+        ),
         (
             Ask(1, 'label', {'label': 'failure', 'branch': '', 'note': 'n'}),
             contract.LABEL,
@@ -171,14 +179,14 @@ def test_asks_become_requests(
 
 
 def test_a_checkpoint_without_a_name_gets_a_free_one(session: ConsoleSession) -> None:
-    session.tree.take([(1, 0, 'run-1')], [], {'checkpoint-1': 1})
+    session.tree.take([place(1, 0)], [], {'bookmark-1': 1})
     call = session.call('one', Ask(1, 'checkpoint', {'called': ''}))
-    assert call.fields['name'] == 'checkpoint-2'
+    assert call.fields['name'] == 'bookmark-2'
 
 
-@pytest.mark.parametrize('name', list(ASKS))
+@pytest.mark.parametrize('name', list(SERVICES))
 def test_every_answer_is_a_sentence_or_nothing(session: ConsoleSession, name: str) -> None:
-    fields = {'step': 3, 'branch': 'branch-1', 'seed': 17, 'label': 1}
+    fields = {'step': 3, 'branch': 'branch-1', 'seed': 17, 'label': 1, 'speed': 2.0}
     ask = Ask(1, name, {'label': 'success'})
     said = session.settle('one', ask, Outcome(True, '', fields), SECOND, 0.0)
     assert said == '' or said.endswith('.')
@@ -220,55 +228,164 @@ def test_who_no_longer_speaks_is_not_said_to_be_there(session: ConsoleSession) -
 
 
 def test_marks_lie_in_the_picture_where_the_task_puts_them(session: ConsoleSession) -> None:
-    session.see_command(np.array([0.512, 0.0]))
+    session.see_executed(np.array([0.512, 0.0]), Source.POLICY, 1, 0, 0)
     (mark,) = session.tell(0.0)['marks']
     assert mark['measured'] == pytest.approx([0.488, 0.488], abs=0.002)
     assert mark['commanded'] == pytest.approx([1.0, 0.0], abs=0.002)
 
 
+def test_the_target_of_the_task_is_an_outline_in_the_picture(session: ConsoleSession) -> None:
+    (outline,) = session.hello('one')['task']['targets']
+    # Push-T: the T's stem, turned by 45 degrees about the middle of the picture.
+    assert len(outline) == 8
+    assert outline[0] == pytest.approx([0.5 - 0.06 / 2**0.5 / 0.512] * 2, abs=0.001)
+    assert all(0.0 < share < 1.0 for point in outline for share in point)
+
+
+# -- latency ---------------------------------------------------------------------------------------
+
+
+def test_the_frame_that_answers_an_input_carries_its_time_back(session: ConsoleSession) -> None:
+    take_over(session, 'one')
+    session.hold('one', Hold({'d': 1.0}, at=123.5), 0.0)
+    action = session.answer(0.0)
+    assert action is not None
+    policy = session.see_executed(action.values, Source.POLICY, action.epoch, action.step, 1)
+    assert policy == [], 'what another source chose answers nothing'
+    assert session.see_executed(action.values, Source.OPERATOR, action.epoch, action.step, 2) == [
+        123.5
+    ]
+
+
 # -- the tree --------------------------------------------------------------------------------------
 
 
+def place(node: int, step: int, branch: str = 'run-1', parent: int = 0) -> Place:
+    return Place(node, parent, step, branch, Source.POLICY, 0.5)
+
+
+class Reader:
+    """A page that takes in what the feed tells it."""
+
+    def __init__(self, feed: TreeFeed) -> None:
+        self.feed = feed
+        self.cursor = Cursor()
+        self.nodes: dict[int, list[Any]] = {}
+        self.lanes: dict[str, dict[str, Any]] = {}
+        self.checkpoints: dict[str, int] = {}
+        self.parts = 0
+        self.rows = 0
+
+    def read(self) -> Reader:
+        while self.feed.has_news(self.cursor):
+            told = json.loads(json.dumps(self.feed.tell(self.cursor), allow_nan=False))
+            if told['fresh']:
+                self.nodes, self.lanes, self.checkpoints = {}, {}, {}
+            self.nodes.update({row[0]: row for row in told['nodes']})
+            self.lanes.update({lane['name']: lane for lane in told['lanes']})
+            self.checkpoints = told.get('checkpoints', self.checkpoints)
+            self.parts += 1
+            self.rows += len(told['nodes'])
+        return self
+
+
+def publish(tree: TreeView, feed: TreeFeed) -> None:
+    news = tree.take_news()
+    if news is not None:
+        feed.take(news)
+
+
 def test_states_make_branches_grow() -> None:
-    tree = TreeView()
-    assert tree.see(1, 0, 'run-1'), 'an unknown branch has to be asked about'
-    tree.take([(1, 0, 'run-1')], [Lane('run-1', 1, 0, 1)], {})
+    tree, feed = TreeView(), TreeFeed('key')
+    reader = Reader(feed)
+    assert tree.see(place(1, 0)), 'an unknown branch has to be asked about'
+    tree.take([place(1, 0)], [Lane('run-1', 1, 0, 1)], {})
     for step in range(1, 6):
-        assert not tree.see(1 + step, step, 'run-1')
-    version = tree.version
-    tree.see(3, 2, 'run-1')
-    assert tree.version == version, 'a state seen again changes nothing'
+        assert not tree.see(place(1 + step, step, parent=step))
+        publish(tree, feed)
+        reader.read()
+    assert reader.rows == 6, 'each node is told once'
+    tree.see(place(3, 2, parent=2))
+    assert tree.take_news() is None, 'a state seen again changes nothing'
     tree.take([], [Lane('branch-1', 1, 3, 3)], {'start': 1})
-    tree.see(7, 3, 'branch-1')
-    told = tree.tell()
-    assert [
-        (b['name'], b['step'], b['length'], b['fork_step'], b['fork_branch'])
-        for b in told['branches']
-    ] == [('branch-1', 3, 1, 2, 'run-1'), ('run-1', 5, 5, None, None)]
-    assert told['checkpoints'] == [{'name': 'start', 'node': 1, 'step': 0, 'branch': 'run-1'}]
+    tree.see(place(7, 3, 'branch-1', 3))
+    publish(tree, feed)
+    reader.read()
+    assert reader.nodes[7][:4] == [7, 3, 3, reader.lanes['branch-1']['number']]
+    assert reader.lanes['branch-1']['fork'] == 3
+    assert reader.lanes['run-1']['head'] == 6
+    assert reader.checkpoints == {'start': 1}
+
+
+def test_a_page_that_comes_late_gets_the_same_tree_in_parts() -> None:
+    tree, feed = TreeView(), TreeFeed('key')
+    early = Reader(feed)
+    for node in range(1, 5001):
+        tree.see(place(node, node - 1, parent=node - 1))
+        if node % 7 == 0:
+            publish(tree, feed)
+            early.read()
+    tree.take([], [Lane('run-1', 1, 0, 5000)], {'end': 5000})
+    publish(tree, feed)
+    late = Reader(feed).read()
+    assert early.read().nodes == late.nodes and len(late.nodes) == 5000
+    assert (late.lanes, late.checkpoints) == (early.lanes, early.checkpoints)
+    assert late.parts == 3
+
+
+def test_a_node_is_told_again_only_if_more_is_known_of_it() -> None:
+    tree, feed = TreeView(), TreeFeed('key')
+    tree.see(Place(1, 0, 0, 'run-1'))
+    publish(tree, feed)
+    reader = Reader(feed).read()
+    tree.take([place(1, 0)], [Lane('run-1', 1, 0, 1)], {})
+    publish(tree, feed)
+    assert reader.read().nodes[1] == [1, 0, 0, 0, int(Source.POLICY), 0.5]
+
+
+def test_a_page_is_told_when_the_whole_tree_is_known() -> None:
+    tree, feed = TreeView(), TreeFeed('key')
+    cursor = Cursor()
+
+    def more() -> bool:
+        publish(tree, feed)
+        return bool(feed.tell(cursor)['more'])
+
+    tree.see(place(3, 2))
+    assert more(), 'the head alone, as a console knows it that has just come back'
+    tree.take([place(1, 0), place(2, 1)], [Lane('run-1', 1, 0, 3)], {}, count=3)
+    assert more()
+    tree.take([place(3, 2)], [Lane('run-1', 1, 0, 3)], {}, count=3)
+    publish(tree, feed)
+    assert feed.has_news(cursor)
+    assert not more()
+    tree.see(place(4, 3))
+    assert not more(), 'what comes later is growth'
 
 
 def test_an_answer_that_was_overtaken_does_not_shorten_a_branch() -> None:
     tree = TreeView()
-    tree.take([(1, 0, 'run-1')], [Lane('run-1', 1, 0, 1)], {})
-    tree.see(2, 1, 'run-1')
+    tree.take([place(1, 0)], [Lane('run-1', 1, 0, 1)], {})
+    tree.see(place(2, 1))
     tree.take([], [Lane('run-1', 1, 0, 1, Label.SUCCESS, 'good')], {})
-    (branch,) = tree.tell()['branches']
-    assert (branch['head'], branch['label'], branch['note']) == (2, 'success', 'good')
+    lane = tree.lanes['run-1']
+    assert (lane.head, lane.label, lane.note) == (2, Label.SUCCESS, 'good')
 
 
-def test_what_is_not_known_is_not_made_up() -> None:
-    tree = TreeView()
-    tree.take([], [Lane('run-1', 1, 0, 90), Lane('branch-1', 1, 40, 95)], {'c': 70})
-    told = tree.tell()
-    assert [branch['length'] for branch in told['branches']] == [None, None]
-    assert told['checkpoints'][0]['step'] is None
+def test_the_source_of_a_step_is_that_of_the_executed_action(session: ConsoleSession) -> None:
+    session.see_executed(np.array([0.2, 0.2]), Source.OPERATOR, 1, 0, 6 * SECOND)
+    session.see_rig(rig(node=2, parent=1, step=1, stamp=6 * SECOND), 0.1)
+    session.see_rig(rig(node=3, parent=2, step=2, stamp=7 * SECOND), 0.2)
+    assert [session.tree.places[node].source for node in (2, 3)] == [Source.OPERATOR, Source.NONE]
 
 
 def test_a_rig_that_began_anew_has_another_tree(session: ConsoleSession) -> None:
+    feed = TreeFeed('key')
     session.see_rig(rig(epoch=5, node=40, step=12), 0.0)
-    session.tree.take([(40, 12, 'run-1')], [Lane('run-1', 1, 0, 40)], {})
-    version = session.tree.version
+    session.tree.take([place(40, 12)], [Lane('run-1', 1, 0, 40)], {})
+    publish(session.tree, feed)
+    reader, key = Reader(feed).read(), feed.key
     assert session.see_rig(rig(epoch=1), 1.0)
-    assert session.tree.tell()['branches'] == []
-    assert session.tree.version > version
+    publish(session.tree, feed)
+    assert reader.read().nodes.keys() == {1}
+    assert feed.key != key, 'frames of the tree before are at another address'

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The WebSocket to the server: views in, asks and held keys out, and back again after every loss.
+// The WebSocket to the server: views in, asks and what is held out, and back again after every loss.
 
 const RETRY_MS = 1000;
 
@@ -77,8 +77,9 @@ export class Connection {
     }
   }
 
-  hold(keys) {
-    this.send({ type: 'hold', keys });
+  // {keys, drag, device, deadman, at}: see console_protocol.
+  hold(held) {
+    this.send({ type: 'hold', ...held });
   }
 
   // Resolves to {ok, text}; never rejects.

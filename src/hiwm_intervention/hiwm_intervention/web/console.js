@@ -1,136 +1,230 @@
 // SPDX-License-Identifier: Apache-2.0
 // The console's page: one state, drawn when a view comes; one way to ask, used by buttons and keys alike.
-
+import { Chart } from './chart.js';
 import { Connection } from './connection.js';
-import { Keys, keyOf } from './keys.js';
-import { at, banner, showRecorder, showRig, showTask, showTree } from './panels.js';
+import { Desk } from './desk.js';
+import { Frames } from './frames.js';
+import { Input } from './input.js';
+import { Lanes } from './lanes.js';
+import { Latency } from './latency.js';
+import {
+  at,
+  banner,
+  sentence,
+  showDrivingKeys,
+  showEconomics,
+  showLatency,
+  showRecorder,
+  showRig,
+  showSessions,
+  showStarts,
+  showTask,
+  write,
+} from './panels.js';
+import { Past } from './past.js';
 import { Picture } from './picture.js';
+import { remember } from './preferences.js';
+import { listen } from './shortcuts.js';
+import { onTheme, startTheme } from './theme.js';
+import { Timeline } from './timeline.js';
+import { Tree } from './tree.js';
 
-const DRIVING = ['handover', 'correcting'];
+const THUMBNAIL = 64; // px
+const MOST_THUMBNAILS = 400;
+const MOST_FRAMES = 24;
 
 // The address is in the browser's history and may be read over a shoulder: the cookie serves from here on.
 if (location.search) history.replaceState(null, '', location.pathname);
 
-let me = '';
-let task = null;
-let view = null;
-let tree = null;
-let offline = 'offline';
+const desk = new Desk();
+let lost = null; // what was known when the connection went
 
+const tree = new Tree();
 const picture = new Picture(at('picture'));
-const keys = new Keys(at('keys'), (held) => connection.hold(held));
+const chart = new Chart(at('chart'));
+const latency = new Latency();
+const address = (node, width) => (tree.key ? `frame/${tree.key}/${node}?width=${width}` : '');
+const thumbnails = new Frames((node) => address(node, THUMBNAIL), MOST_THUMBNAILS, () => timeline.touch());
+const frames = new Frames((node) => address(node, 0), MOST_FRAMES, () => past.show());
+const timeline = new Timeline({
+  scroller: at('scroller'),
+  canvas: at('timeline'),
+  spacer: at('spacer'),
+  tree,
+  frames: thumbnails,
+  on: {
+    preview: (node, lane) => look(node, lane),
+    goTo: () => goThere(),
+    lanes: () => lanes.show(desk.view?.rig?.branch ?? '', past.compared),
+  },
+});
+const past = new Past({ tree, frames, picture, timeline, on: { changed: () => draw() } });
+const lanes = new Lanes(at('branches'), timeline, (lane, event) => {
+  const end = lane.nodes.at(-1) ?? lane.fork;
+  if (past.node === end) goThere();
+  else look(end, lane);
+  backToPicture(event);
+});
+const input = new Input({
+  keys: at('keys'),
+  picture: at('picture'),
+  send: (held) => connection.hold(held),
+  takeOver: () => ask(desk.driving ? 'release' : 'take_over'),
+  gamepadName: (name) => {
+    at('keys').dataset.gamepad = name;
+  },
+});
 const connection = new Connection({
   hello(message) {
-    me = message.page;
-    task = message.task;
+    const { task } = message;
+    desk.me = message.page;
+    desk.task = task;
     showTask(message);
-    keys.setTask(task.keys);
+    input.setTask(task);
     picture.setTask(task);
+    chart.setTask(task);
+    thumbnails.ratio = task.width / task.height;
     showDrivingKeys(task.keys);
   },
   async view(next, image) {
-    view = next;
-    if (next.tree) tree = next.tree;
-    if (image) await picture.show(image, next.stamp);
+    desk.view = next;
+    if (next.tree) takeTree(next.tree);
+    if (next.answered) latency.answered(next.answered);
+    if (image) {
+      await picture.show(image, next.stamp);
+      requestAnimationFrame(() => latency.shown(next.stamp));
+    }
     draw();
   },
   up() {
-    offline = '';
+    desk.offline = '';
+    latency.clear();
     tell('');
   },
   down(reason) {
-    offline = reason === 'refused' ? 'refused' : 'offline';
-    view = null;
+    const { rig } = desk.view ?? {};
+    desk.offline = reason === 'refused' ? 'refused' : 'offline';
+    if (rig) lost ??= { session: rig.session, steps: tree.count, branches: tree.lanes.length };
+    desk.view = null;
     draw();
   },
 });
 
-const phaseNow = () => {
-  if (offline || !view) return offline || 'offline';
-  return view.mux ? view.mux.phase : 'unknown';
-};
-const mine = () => Boolean(view) && view.holder === me;
-const driving = () => mine() && DRIVING.includes(phaseNow());
+// -- the tree -----------------------------------------------------------------------------------
+
+function takeTree(told) {
+  const { key } = tree;
+  tree.take(told);
+  if (tree.key !== key) {
+    thumbnails.clear();
+    frames.clear();
+    lanes.clear();
+    past.leave();
+  }
+  timeline.grown();
+  past.show();
+  if (lost && tree.complete && desk.view.rig) sayWhatWasMissed();
+}
+
+// After a loss: what went on meanwhile.
+function sayWhatWasMissed() {
+  const { session, steps, branches } = lost;
+  lost = null;
+  if (desk.view.rig.session !== session || tree.count < steps) {
+    tell('Back again: the rig has begun anew.');
+    return;
+  }
+  const count = (value, one, many) => `${value} ${value === 1 ? one : many}`;
+  const newSteps = count(tree.count - steps, 'step', 'steps');
+  tell(`Back again: missed ${newSteps} and ${count(tree.lanes.length - branches, 'branch', 'branches')}.`);
+}
+
+function look(node, lane) {
+  if (desk.driving) {
+    tell('You drive: the live picture stays. Release first.', true);
+    return;
+  }
+  past.look(node, lane);
+}
+
+async function goThere() {
+  if (!past.looking) return;
+  const done = await ask('go_to', { node: past.node });
+  if (done) past.leave();
+}
+
+function compare() {
+  if (desk.driving) tell('You drive: the live picture stays. Release first.', true);
+  else if (past.compare(timeline.head) && past.compared !== null) {
+    tell('Branch A is kept; look at another one to see it beside.');
+  }
+}
 
 // -- drawing ------------------------------------------------------------------------------------
 
 function draw() {
-  const phase = phaseNow();
+  const { phase, view, driving } = desk;
   document.body.dataset.phase = phase === 'refused' ? 'offline' : phase;
-  document.body.dataset.mine = String(mine());
-  const [who, what] = banner(phase, mine(), view?.mux?.operator);
+  document.body.dataset.mine = String(desk.mine);
+  if (driving && past.looking) past.leave();
+  desk.looking = past.looking;
+  desk.seed = tree.laneNamed(view?.rig?.branch ?? '')?.seed ?? null;
+  const [who, what] = banner(phase, desk.mine, view?.mux);
   write('who', who);
-  write('why', view ? why() || what : what);
+  write('why', view ? sentence(desk.why()) || what : what);
+  at('why').classList.toggle('asked', Boolean(driving && view.mux.asked_by));
   const icon = ['refused', 'unknown'].includes(phase) ? 'offline' : phase;
   at('banner-icon').setAttribute('href', `#icon-${icon}`);
-  keys.setDriving(driving());
-  write('drive-hint', driving() ? 'Press and hold.' : 'Take over to drive.');
-  drawPause(phase);
-  drawButtons(phase);
-  document.title = `${who} · ${task?.name ?? 'Hi-WM console'}`;
+  at('wheel').hidden = !view?.holder || desk.mine;
+  input.setDriving(driving);
+  write('drive-hint', hint());
+  write('pause-text', { paused: 'Resume', locked: 'Unlock' }[phase] ?? 'Pause');
+  at('pause').dataset.ask = desk.pauseAsk;
+  drawButtons();
+  document.title = `${who} · ${desk.task?.name ?? 'Hi-WM console'}`;
   if (!view) {
     showRecorder(null, true);
     return;
   }
-  showRig(view.rig, task);
+  showRig(view.rig, desk.task);
   showRecorder(view.recorder);
+  showEconomics(view.economics, view.mux?.human_time);
+  showStarts(view.starts, startFrom, (seed) => ask('forget_start', { seed }));
   picture.drawMarks(view.marks);
-  if (tree && view.rig) showTree(tree, view.rig, goTo);
-  const label = tree?.branches.find((branch) => branch.name === view.rig?.branch)?.label;
+  if (view.rig) {
+    chart.take(view.rig);
+    timeline.setHead(view.rig.node, view.rig.branch);
+    drawTree(view.rig);
+  }
+}
+
+function hint() {
+  if (!desk.driving) return 'Take over to drive.';
+  if (at('keys').dataset.gamepad) return 'Press and hold, drag the picture, or hold A on the gamepad.';
+  return desk.task.can_drag ? 'Press and hold, or drag the picture.' : 'Press and hold.';
+}
+
+function drawTree(rig) {
+  const branches = tree.lanes.length;
+  const count = (value, one, many) => `${value.toLocaleString('en')} ${value === 1 ? one : many}`;
+  write('tree-count', `${count(branches, 'branch', 'branches')}, ${count(tree.count, 'node', 'nodes')}`);
+  const place = past.node || timeline.head;
+  const lane = past.lane ?? tree.laneNamed(rig.branch);
+  const scroller = at('scroller');
+  scroller.setAttribute('aria-valuemax', String(lane ? tree.lastStep(lane) : 0));
+  scroller.setAttribute('aria-valuenow', String(tree.has(place) ? tree.steps[place] : 0));
+  scroller.setAttribute('aria-valuetext', `${past.looking ? 'looking at' : 'live at'} ${tree.describe(place)}`);
   for (const button of document.querySelectorAll('button[data-label]')) {
-    button.setAttribute('aria-pressed', String(button.dataset.label === label));
+    button.setAttribute('aria-pressed', String(button.dataset.label === lane?.label));
   }
+  at('compare').setAttribute('aria-pressed', String(past.compared !== null));
+  at('live').setAttribute('aria-disabled', String(!past.looking));
+  write('remember-seed', desk.seed === null ? '' : String(desk.seed));
 }
 
-function write(id, text) {
-  if (at(id).textContent !== text) at(id).textContent = text;
-}
-
-// The most pressing reason first.
-function why() {
-  const { rig, mux, holder } = view;
-  if (rig?.message) return rig.message;
-  if (!rig) return 'The rig is not running.';
-  if (rig?.silent_seconds) return `The rig has said nothing for ${rig.silent_seconds} s.`;
-  if (holder && holder !== me) return 'This page watches until they let go.';
-  // While somebody drives, only what is not as it should be.
-  const driven = ['autonomous', ...DRIVING].includes(mux?.phase);
-  if (!mux?.reason || (driven && !mux.holding) || mux.reason.includes(`'${me}'`)) return '';
-  return sentence(mux.reason.replace(/'page-[0-9a-f]+'/, 'another page'));
-}
-
-function sentence(text) {
-  if (!text) return '';
-  return `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`;
-}
-
-function drawPause(phase) {
-  const words = { paused: 'Resume', locked: 'Unlock' };
-  write('pause-text', words[phase] ?? 'Pause');
-  at('pause').dataset.ask = pauseAsk(phase);
-}
-
-const pauseAsk = (phase) => ({ paused: 'resume', locked: 'unlock' })[phase] ?? 'pause';
-
-// Why an ask makes no sense now; empty if it may be asked. The button stays focusable and says so.
-function obstacle(name, phase = phaseNow()) {
-  if (offline || !view) return 'The page is not connected.';
-  if (name === 'stop') return '';
-  if (view.holder && !mine()) return 'Another operator is in control; this page watches.';
-  if (phase === 'locked' && name !== 'unlock' && name !== 'label') return 'It is stopped; unlock it first.';
-  if (name === 'take_over' && driving()) return 'You drive already.';
-  if (name === 'release' && !driving()) return 'There is nothing to release: you do not drive.';
-  if (name === 'step' && phase !== 'paused') return 'Pause first; then it can be stepped.';
-  if (['rollback', 'go_to'].includes(name) && view.rig?.can_rollback === false) {
-    return 'This rig cannot be rolled back.';
-  }
-  if (name === 'branch' && view.rig?.can_branch === false) return 'This rig cannot branch.';
-  return '';
-}
-
-function drawButtons(phase) {
-  for (const button of document.querySelectorAll('[data-ask]')) {
-    const blocked = String(Boolean(obstacle(button.dataset.ask, phase)));
+function drawButtons() {
+  for (const button of document.querySelectorAll('[data-ask], [data-speed]')) {
+    const blocked = String(Boolean(desk.obstacle(button.dataset.ask ?? 'speed')));
     if (button.getAttribute('aria-disabled') !== blocked) button.setAttribute('aria-disabled', blocked);
   }
 }
@@ -140,81 +234,94 @@ function tell(text, bad = false) {
   write('alarm', bad ? sentence(text) : '');
 }
 
-function showDrivingKeys(moves) {
-  at('help-keys').replaceChildren(
-    ...Object.entries(moves).map(([key, speeds]) => {
-      const row = document.createElement('tr');
-      const head = document.createElement('th');
-      head.scope = 'row';
-      const cap = document.createElement('kbd');
-      cap.textContent = key.toUpperCase();
-      head.append(cap);
-      const cell = document.createElement('td');
-      const words = Object.entries(speeds).map(([name, speed]) => `${name} ${speed > 0 ? '+' : '−'}`);
-      cell.textContent = `drive ${words.join(', ')}`;
-      row.append(head, cell);
-      return row;
-    }),
-  );
-}
-
 // -- asking -------------------------------------------------------------------------------------
 
 async function ask(name, fields = {}) {
-  const reason = obstacle(name);
+  const reason = desk.obstacle(name);
   if (reason) {
     tell(reason, true);
     return false;
   }
   // Whoever takes over begins with a fresh press: a key still down from before counts for nothing.
-  if (name === 'take_over') keys.releaseAll();
+  if (name === 'take_over') input.releaseAll();
   const reply = await connection.ask(name, fields);
   tell(reply.text, !reply.ok);
   return reply.ok;
 }
 
-function goTo(node, name, event) {
-  ask('go_to', { node });
+const named = () => ({ called: at('name').value, node: past.node });
+const lookedAt = () => past.lane?.name ?? '';
+
+const does = {
+  branch: async () => {
+    if (!(await ask('branch', named()))) return;
+    at('name').value = '';
+    past.leave();
+  },
+  checkpoint: async () => {
+    if (await ask('checkpoint', named())) at('name').value = '';
+  },
+  // Another chance for the policy, from where it stands: it drives on at once.
+  resample: async () => {
+    if (await ask('resample')) await ask('resume');
+  },
+  go_to: goThere,
+  rollback: () => {
+    if (at('rollback-form').reportValidity()) ask('rollback', { steps: at('rollback-steps').valueAsNumber });
+  },
+  reset: async () => {
+    if (!at('reset-form').reportValidity()) return;
+    const seed = at('reset-seed').valueAsNumber;
+    if (await ask('reset', { seed: Number.isNaN(seed) ? -1 : seed })) at('reset-form').reset();
+  },
+  remember_start: () => ask('remember_start', { seed: desk.seed ?? 0, note: at('note').value.slice(0, 64) }),
+};
+
+async function label(button) {
+  // Pressed again, a label is taken back.
+  const word = button.getAttribute('aria-pressed') === 'true' ? 'none' : button.dataset.label;
+  const done = await ask('label', { label: word, note: at('note').value, branch: lookedAt() });
+  if (done) at('note').value = '';
+}
+
+function startFrom(seed, event) {
+  ask('reset', { seed });
   backToPicture(event);
 }
 
-const forms = {
-  rollback: () => ({ steps: at('rollback-steps').valueAsNumber }),
-  branch: () => ({ called: at('branch-name').value }),
-  checkpoint: () => ({ called: at('checkpoint-name').value }),
-  reset: () => {
-    const seed = at('reset-seed').valueAsNumber;
-    return { seed: Number.isNaN(seed) ? -1 : seed };
-  },
-};
-
-async function askForm(name) {
-  const form = at(`${name}-form`);
-  if (!form.reportValidity()) return;
-  const done = await ask(name, forms[name]());
-  // A name is used up; a number of steps serves again.
-  if (done && name !== 'rollback') form.reset();
-}
-
-for (const name of Object.keys(forms)) {
+for (const name of ['rollback', 'reset']) {
   at(`${name}-form`).addEventListener('submit', (event) => {
     event.preventDefault();
-    askForm(name);
+    does[name]();
     if (event.submitter?.matches(':not(:focus-visible)')) at('frame').focus({ preventScroll: true });
   });
 }
 
 for (const button of document.querySelectorAll('button[data-ask]:not([type=submit]), #pause')) {
-  button.addEventListener('click', async (event) => {
+  button.addEventListener('click', (event) => {
     const name = button.dataset.ask;
-    if (name === 'label') {
-      // Pressed again, a label is taken back.
-      const label = button.getAttribute('aria-pressed') === 'true' ? 'none' : button.dataset.label;
-      const done = await ask(name, { label, note: at('note').value });
-      if (done) at('note').value = '';
-    } else {
-      ask(name);
-    }
+    if (name === 'label') label(button);
+    else if (does[name]) does[name]();
+    else ask(name);
+    backToPicture(event);
+  });
+}
+
+for (const button of document.querySelectorAll('[data-speed]')) {
+  button.addEventListener('click', (event) => {
+    ask('speed', { speed: Number(button.dataset.speed) });
+    backToPicture(event);
+  });
+}
+
+for (const [id, act] of [
+  ['compare', compare],
+  ['live', () => past.leave()],
+  ['zoom-in', () => timeline.zoom(1)],
+  ['zoom-out', () => timeline.zoom(-1)],
+]) {
+  at(id).addEventListener('click', (event) => {
+    act();
     backToPicture(event);
   });
 }
@@ -227,65 +334,67 @@ function backToPicture(event) {
 
 // -- keyboard -----------------------------------------------------------------------------------
 
-const SHORTCUTS = {
-  ' ': () => ask(pauseAsk(phaseNow())),
-  t: () => ask('take_over'),
-  r: () => ask('release'),
-  b: () => askForm('branch'),
-  backspace: () => askForm('rollback'),
-  '?': () => openHelp(),
+const wander = (act) => {
+  if (desk.driving) tell('You drive: the live picture stays. Release first.', true);
+  else act();
 };
 
-const isField = (element) => element.matches('input:not([type=checkbox]), textarea, select');
-
-document.addEventListener('keydown', (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (at('help').open) return;
-  if (isField(event.target)) {
-    if (event.key === 'Escape') at('frame').focus({ preventScroll: true });
-    return;
-  }
-  const key = keyOf(event);
-  if (keys.has(key)) {
-    event.preventDefault();
-    if (!event.repeat) keys.press(key, 'keyboard');
-    return;
-  }
-  const pressed = event.key.toLowerCase();
-  const shortcut = SHORTCUTS[pressed] ?? SHORTCUTS[key];
-  if (!shortcut || event.repeat || !at('shortcuts').checked) return;
-  if (pressed === ' ' && event.target.matches('button, input, summary')) return;
-  event.preventDefault();
-  shortcut();
+listen({
+  keys: input.keys,
+  stop: () => ask('stop'),
+  enabled: () => at('shortcuts').checked,
+  leave: () => at('frame').focus({ preventScroll: true }),
+  does: {
+    ' ': () => ask(desk.pauseAsk),
+    t: () => ask(desk.driving ? 'release' : 'take_over'),
+    r: does.resample,
+    b: does.branch,
+    m: does.checkpoint,
+    c: compare,
+    backspace: does.rollback,
+    enter: goThere,
+    escape: () => past.leave(),
+    arrowleft: (event) => wander(() => past.step(event.shiftKey ? -10 : -1, timeline.head)),
+    arrowright: (event) => wander(() => past.step(event.shiftKey ? 10 : 1, timeline.head)),
+    arrowup: () => wander(() => past.change(1, timeline.head)),
+    arrowdown: () => wander(() => past.change(-1, timeline.head)),
+    home: () => wander(() => past.edge(-1, timeline.head)),
+    end: () => wander(() => past.edge(1, timeline.head)),
+    '+': () => timeline.zoom(1),
+    '=': () => timeline.zoom(1),
+    '-': () => timeline.zoom(-1),
+    '?': () => open('help'),
+  },
 });
 
-document.addEventListener('keyup', (event) => keys.release(keyOf(event), 'keyboard'));
-
-function openHelp() {
-  keys.releaseAll();
-  at('help').showModal();
+function open(id) {
+  input.releaseAll();
+  at(id).showModal();
 }
 
-at('help-open').addEventListener('click', openHelp);
+at('help-open').addEventListener('click', () => open('help'));
+at('sessions-open').addEventListener('click', async () => {
+  await showSessions();
+  open('sessions');
+});
 
-// -- what this browser remembers ----------------------------------------------------------------
-
-function remember(id, apply) {
-  const box = at(id);
-  const stored = localStorage.getItem(id);
-  if (stored !== null) box.checked = stored === 'true';
-  const use = () => {
-    localStorage.setItem(id, String(box.checked));
-    apply?.(box.checked);
-  };
-  box.addEventListener('change', use);
-  use();
-}
+// -- what this browser remembers, and what goes on by itself ------------------------------------
 
 remember('shortcuts');
 remember('show-marks', (on) => {
   picture.showMarks = on;
-  if (view) picture.drawMarks(view.marks);
+  if (desk.view) picture.drawMarks(desk.view.marks);
 });
+
+onTheme(() => {
+  timeline.touch();
+  chart.draw();
+});
+startTheme(at('theme'));
+
+setInterval(() => {
+  showLatency(latency.figures());
+  at('chart').setAttribute('aria-label', chart.describe());
+}, 1000);
 
 draw();

@@ -2,7 +2,6 @@
 // The driving keys: what is held down, on the keyboard and on the key caps, and the key caps themselves.
 
 const ROWS = ['1234567890', 'qwertyuiop', 'asdfghjkl', 'zxcvbnm'];
-const SAMPLE_MS = 50;
 
 // The letter or digit at that place of the keyboard, whatever the layout writes there.
 export function keyOf(event) {
@@ -11,18 +10,12 @@ export function keyOf(event) {
 }
 
 export class Keys {
-  // `send(keys)` is called with the held keys on every change, and 20 times a second while driving.
-  constructor(element, send) {
+  // `changed()` is called whenever another key is held.
+  constructor(element, changed) {
     this.element = element;
-    this.send = send;
+    this.changed = changed;
     this.caps = new Map();
-    this.held = new Map(); // key -> set of what holds it: 'keyboard' or a pointer's id
-    this.driving = false;
-    setInterval(() => this.sample(), SAMPLE_MS);
-    window.addEventListener('blur', () => this.releaseAll());
-    document.addEventListener('visibilitychange', () => {
-      if (document.hidden) this.releaseAll();
-    });
+    this.holders = new Map(); // key -> set of what holds it: 'keyboard' or a pointer's id
   }
 
   setTask(keys) {
@@ -78,36 +71,34 @@ export class Keys {
   }
 
   setDriving(driving) {
-    if (driving === this.driving) return;
-    this.driving = driving;
     this.element.classList.toggle('live', driving);
-    this.sample();
   }
 
   press(key, by) {
-    if (!this.held.has(key)) this.held.set(key, new Set());
-    this.held.get(key).add(by);
-    this.changed();
+    if (!this.holders.has(key)) this.holders.set(key, new Set());
+    this.holders.get(key).add(by);
+    this.show();
   }
 
   release(key, by) {
-    const holders = this.held.get(key);
+    const holders = this.holders.get(key);
     if (!holders?.delete(by)) return;
-    if (!holders.size) this.held.delete(key);
-    this.changed();
+    if (!holders.size) this.holders.delete(key);
+    this.show();
   }
 
   releaseAll() {
-    this.held.clear();
+    this.holders.clear();
+    this.show();
+  }
+
+  show() {
+    for (const [key, cap] of this.caps) cap.classList.toggle('down', this.holders.has(key));
     this.changed();
   }
 
-  changed() {
-    for (const [key, cap] of this.caps) cap.classList.toggle('down', this.held.has(key));
-    this.sample();
-  }
-
-  sample() {
-    if (this.driving && !document.hidden) this.send([...this.held.keys()]);
+  // key -> 1 for what is down.
+  shares() {
+    return Object.fromEntries([...this.holders.keys()].map((key) => [key, 1]));
   }
 }

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the page says in words and bars: who drives, the task, the rig, the recorder, branches, checkpoints.
+// What the page says in words: who drives, the task, the rig, the recorder, what a person's time yields.
 
 export const at = (id) => document.getElementById(id);
 
 // Texts are written only when they change, so that a screen reader and the layout are left in peace.
-function say(element, text) {
+export function write(id, text) {
+  const element = at(id);
   if (element.textContent !== text) element.textContent = text;
+}
+
+export function sentence(text) {
+  if (!text) return '';
+  return `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`;
 }
 
 const DASH = '–';
@@ -21,11 +27,17 @@ function size(bytes) {
   return `${value < 10 && power ? value.toFixed(1) : Math.round(value)} ${units[power]}`;
 }
 
+function duration(seconds) {
+  if (seconds === null || seconds === undefined) return DASH;
+  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  return `${Math.floor(seconds / 60)} min ${String(Math.floor(seconds % 60)).padStart(2, '0')} s`;
+}
+
 const LITTLE_DISK = 2e9;
 
 // Phase -> [who drives, what to do]; `mine` tells this page's driving from another's.
-export function banner(phase, mine, operator) {
-  const other = operator ? 'Another operator' : 'An operator';
+export function banner(phase, mine, mux) {
+  const other = mux?.operator ? 'Another operator' : 'An operator';
   switch (phase) {
     case 'autonomous':
       return ['The policy drives', 'Take over when it goes wrong.'];
@@ -36,7 +48,10 @@ export function banner(phase, mine, operator) {
         ? ['You are taking over', 'The wheel is being aligned.']
         : [`${other} is taking over`, 'This page watches.'];
     case 'correcting':
-      return mine ? ['You drive', 'Hold the driving keys.'] : [`${other} drives`, 'This page watches.'];
+      if (mine && mux?.waiting) return ['You drive: time stands still', 'It goes on when you move.'];
+      return mine
+        ? ['You drive', 'Hold the driving keys, or drag the picture.']
+        : [`${other} drives`, 'This page watches.'];
     case 'locked':
       return ['Stopped', 'Nothing moves until you unlock.'];
     case 'refused':
@@ -48,59 +63,59 @@ export function banner(phase, mine, operator) {
   }
 }
 
-function meter(id, value, goal) {
-  const bar = at(id);
-  const known = value !== null && value !== undefined;
-  bar.classList.toggle('unknown', !known);
-  bar.querySelector('.fill').style.transform = `scaleX(${known ? Math.min(Math.max(value, 0), 1) : 0})`;
-  const text = known ? `${Math.round(value * 100)} %` : 'unknown';
-  if (known) bar.setAttribute('aria-valuenow', value);
-  else bar.removeAttribute('aria-valuenow');
-  bar.setAttribute('aria-valuetext', text);
-  const reached = goal !== undefined && known && value >= goal;
-  bar.classList.toggle('reached', reached);
-  say(at(`${id}-text`), reached ? `${text} ✓` : text);
-}
-
 export function showTask(hello) {
   const { task } = hello;
-  say(at('task'), task.name);
+  write('task', task.name);
   at('task').title = task.description;
-  say(at('session'), hello.session);
+  write('session', hello.session);
   const name = task.progress_name;
-  say(at('progress-name'), name[0].toUpperCase() + name.slice(1));
-  at('progress').querySelector('.goal').style.left = `${task.success_above * 100}%`;
+  write('progress-name', name[0].toUpperCase() + name.slice(1));
 }
 
 export function showRig(rig, task) {
   if (!rig) {
-    say(at('rig'), 'not running');
+    write('rig', 'not running');
     return;
   }
-  say(at('session'), rig.session);
-  say(at('step'), String(rig.step));
-  say(at('epoch'), String(rig.epoch));
-  say(at('branch'), rig.branch || DASH);
+  write('session', rig.session);
+  write('step', String(rig.step));
+  write('epoch', String(rig.epoch));
+  write('branch', rig.branch || DASH);
   const hertz = rig.hertz === null ? 'stands still' : `${rig.hertz.toFixed(1)} Hz`;
-  say(at('rate'), rig.mode === 'running' ? hertz : 'stands still');
-  say(at('missed'), String(rig.missed_deadlines));
+  write('rate', rig.mode === 'running' ? hertz : 'stands still');
+  write('tick', rig.tick_time === null ? DASH : `${(rig.tick_time * 1000).toFixed(1)} ms`);
+  write('missed', String(rig.missed_deadlines));
   const pace = rig.pace === 'lockstep' ? ', lockstep' : '';
   const silent = rig.silent_seconds ? ', silent' : '';
-  say(at('rig'), `${rig.rig.replaceAll('_', ' ')}${pace}${silent}`);
-  meter('progress', rig.progress, task.success_above);
-  meter('success', rig.success);
-  meter('fidelity', rig.fidelity);
+  write('rig', `${rig.rig.replaceAll('_', ' ')}${pace}${silent}`);
+  for (const name of ['progress', 'success', 'fidelity']) {
+    const value = rig[name];
+    const known = value !== null && value !== undefined;
+    const reached = name === 'progress' && known && value >= task.success_above;
+    write(`${name}-text`, known ? `${Math.round(value * 100)} %${reached ? ' ✓' : ''}` : 'unknown');
+  }
+  for (const button of document.querySelectorAll('[data-speed]')) {
+    button.setAttribute('aria-checked', String(Number(button.dataset.speed) === rig.speed));
+  }
+}
+
+export function showLatency(figures) {
+  write('latency', figures ? `${Math.round(figures.p50)} ms` : DASH);
+  write('latency-p95', figures ? `${Math.round(figures.p95)} ms` : DASH);
+  const cell = at('latency');
+  cell.dataset.p50 = figures ? figures.p50.toFixed(1) : '';
+  cell.dataset.count = figures ? figures.count : 0;
 }
 
 export function showRecorder(recorder, offline = false) {
   const chip = at('recording');
   let state = 'off';
   let text = 'Not recording';
-  let detail = 'no recorder is running';
-  if (offline) [state, text, detail] = ['unknown', 'Not connected', DASH];
+  let detail = 'No recorder is running.';
+  if (offline) [state, text, detail] = ['unknown', 'Not connected', ''];
   if (recorder) {
     const left = `${size(recorder.free_bytes)} left`;
-    detail = `${size(recorder.written_bytes)} written, ${left}`;
+    detail = recorder.uri;
     if (recorder.message) {
       state = 'fault';
       text = 'Recording failed';
@@ -113,82 +128,105 @@ export function showRecorder(recorder, offline = false) {
     }
   }
   chip.dataset.state = state;
-  say(at('recording-text'), text);
-  say(at('disk'), detail);
+  write('recording-text', text);
+  chip.title = detail;
+  write('written', recorder ? size(recorder.written_bytes) : DASH);
+  write('disk', recorder ? size(recorder.free_bytes) : DASH);
 }
 
-function steps(count) {
-  return count === 1 ? '1 step' : `${count} steps`;
+const number = (value, digits = 1) =>
+  value === null || value === undefined ? DASH : value.toFixed(digits);
+
+export function showEconomics(sums, human) {
+  write('human-time', duration(human ?? sums?.human_time));
+  write('cost', sums?.cost ? `${number(sums.cost)} s` : DASH);
+  write('corrections', sums ? String(sums.corrections) : DASH);
+  write('corrections-per-hour', number(sums?.corrections_per_hour, 0));
+  write('branches-per-failure', number(sums?.branches_per_failure));
 }
 
-const LABELS = { success: '✓ success', failure: '✕ failure', discard: '– discard' };
-
-// Rows are kept by name and changed in place: a list that is rebuilt under the finger cannot be clicked.
-function showList(id, rows, onClick) {
-  const list = at(id);
-  const known = new Map([...list.children].map((item) => [item.dataset.name, item]));
-  rows.forEach((row, index) => {
-    let item = known.get(row.name);
-    if (!item) {
-      item = document.createElement('li');
-      item.dataset.name = row.name;
-      const button = document.createElement('button');
-      button.type = 'button';
-      button.className = 'entry';
-      for (const part of ['name', 'badge', 'detail']) {
-        const span = document.createElement('span');
-        span.className = `entry-${part}`;
-        button.append(span);
+// One row for each session that kept its sums.
+export async function showSessions() {
+  let table = [];
+  try {
+    const response = await fetch('sessions');
+    if (response.ok) table = await response.json();
+  } catch {
+    // No connection: the page says so already.
+  }
+  at('sessions-rows').replaceChildren(
+    ...table.map((sums) => {
+      const row = document.createElement('tr');
+      const head = document.createElement('th');
+      head.scope = 'row';
+      head.textContent = sums.session;
+      row.append(head);
+      const cells = [
+        sums.task,
+        number((sums.session_time ?? 0) / 60),
+        duration(sums.human_time),
+        duration(sums.accepted_time),
+        number(sums.cost),
+        String(sums.corrections),
+        number(sums.corrections_per_hour, 0),
+        number(sums.branches_per_failure),
+      ];
+      for (const text of cells) {
+        const cell = document.createElement('td');
+        cell.textContent = text;
+        row.append(cell);
       }
-      button.addEventListener('click', (event) => onClick(Number(item.dataset.node), row.name, event));
-      item.append(button);
-    }
-    known.delete(row.name);
-    item.dataset.node = row.node;
-    const button = item.firstElementChild;
-    button.title = row.title;
-    say(button.children[0], row.name);
-    say(button.children[1], row.badge);
-    button.children[1].dataset.label = row.label ?? '';
-    say(button.children[2], row.detail);
-    if (list.children[index] !== item) list.insertBefore(item, list.children[index] ?? null);
-    if (row.current && !button.hasAttribute('aria-current')) {
-      button.setAttribute('aria-current', 'true');
-      // Only the list is scrolled, never the page.
-      list.scrollTop = item.offsetTop - list.offsetTop - list.clientHeight / 2;
-    } else if (!row.current) {
-      button.removeAttribute('aria-current');
-    }
-  });
-  for (const item of known.values()) item.remove();
-  say(at(`${id === 'branches' ? 'branch' : 'checkpoint'}-count`), rows.length ? String(rows.length) : '');
-  at(`${id}-empty`).hidden = rows.length > 0;
+      return row;
+    }),
+  );
+  at('sessions-empty').hidden = table.length > 0;
 }
 
-export function showTree(tree, rig, goTo) {
-  const branches = tree.branches.map((branch) => {
-    const from = branch.fork_branch ? `, from ${branch.fork_branch} at step ${branch.fork_step}` : '';
-    const current = branch.name === rig.branch;
-    const behind = branch.step !== null && rig.step < branch.step;
-    const here = behind ? `here, at step ${rig.step}` : 'here';
-    return {
-      name: branch.name,
-      node: branch.head,
-      current,
-      label: branch.label,
-      badge: [LABELS[branch.label], current && here].filter(Boolean).join(' · '),
-      detail: branch.length === null ? DASH : `${steps(branch.length)}${from}`,
-      title: branch.note || `Go to the end of ${branch.name}`,
-    };
-  });
-  showList('branches', branches, goTo);
-  const checkpoints = tree.checkpoints.map((checkpoint) => ({
-    name: checkpoint.name,
-    node: checkpoint.node,
-    current: false,
-    badge: '',
-    detail: checkpoint.step === null ? DASH : `step ${checkpoint.step} of ${checkpoint.branch}`,
-    title: `Go to ${checkpoint.name}`,
-  }));
-  showList('checkpoints', checkpoints, goTo);
+export function showDrivingKeys(moves) {
+  at('help-keys').replaceChildren(
+    ...Object.entries(moves).map(([key, speeds]) => {
+      const row = document.createElement('tr');
+      const head = document.createElement('th');
+      head.scope = 'row';
+      const cap = document.createElement('kbd');
+      cap.textContent = key.toUpperCase();
+      head.append(cap);
+      const cell = document.createElement('td');
+      const words = Object.entries(speeds).map(([name, speed]) => `${name} ${speed > 0 ? '+' : '−'}`);
+      cell.textContent = `drive ${words.join(', ')}`;
+      row.append(head, cell);
+      return row;
+    }),
+  );
+}
+
+// Hard starts: pressed, one begins a run from it.
+export function showStarts(starts, onStart, onForget) {
+  const list = at('starts');
+  const key = JSON.stringify(starts);
+  if (list.dataset.key === key) return;
+  list.dataset.key = key;
+  list.replaceChildren(
+    ...starts.map(({ seed, note }) => {
+      const item = document.createElement('li');
+      const go = document.createElement('button');
+      go.type = 'button';
+      go.className = 'start';
+      go.title = `New run from start ${seed}`;
+      go.append(String(seed));
+      const small = document.createElement('small');
+      small.textContent = note;
+      go.append(small);
+      go.addEventListener('click', (event) => onStart(seed, event));
+      const drop = document.createElement('button');
+      drop.type = 'button';
+      drop.className = 'tool';
+      drop.textContent = '×';
+      drop.setAttribute('aria-label', `Forget start ${seed}`);
+      drop.addEventListener('click', (event) => onForget(seed, event));
+      item.append(go, drop);
+      return item;
+    }),
+  );
+  at('starts-empty').hidden = starts.length > 0;
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The picture: the newest frame, pixel for pixel, and on a canvas above it where the arm is and is sent.
+// The picture: the newest frame, pixel for pixel; above it where the arm is and is sent and where things are to go;
+// and in front of it, while somebody looks back, one or two frames of the past.
+
+import { colour } from './theme.js';
 
 const MARK_PIXELS = 768; // of the longer side of the canvas of marks, whatever the size of the frame
 
@@ -8,15 +11,19 @@ export class Picture {
     this.root = root;
     this.frame = root.querySelector('#frame');
     this.marks = root.querySelector('#marks');
+    this.past = root.querySelector('#past');
     this.pixels = this.frame.getContext('2d', { alpha: false });
     this.lines = this.marks.getContext('2d');
     this.count = 0;
     this.showMarks = false;
+    this.targets = [];
     this.root.classList.add('blank');
   }
 
   setTask(task) {
-    this.resize(task.width, task.height);
+    this.targets = task.targets;
+    // After a reconnection the last picture stays until the next one comes.
+    if (!this.count) this.resize(task.width, task.height);
   }
 
   resize(width, height) {
@@ -41,10 +48,34 @@ export class Picture {
     this.root.classList.remove('blank');
   }
 
+  // One or two frames of the past, each {bitmap or null, caption}; none: the live picture.
+  showPast(frames) {
+    this.past.hidden = !frames.length;
+    this.root.classList.toggle('looking-back', frames.length > 0);
+    this.past.dataset.count = frames.length;
+    [...this.past.children].forEach((figure, index) => {
+      const frame = frames[index];
+      figure.hidden = !frame;
+      if (!frame) return;
+      const [canvas, caption] = figure.children;
+      if (caption.textContent !== frame.caption) caption.textContent = frame.caption;
+      const { bitmap } = frame;
+      const pen = canvas.getContext('2d', { alpha: false });
+      canvas.dataset.node = bitmap ? frame.node : '';
+      if (!bitmap) return; // the one before stays until it is here
+      if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
+        canvas.width = bitmap.width;
+        canvas.height = bitmap.height;
+      }
+      pen.drawImage(bitmap, 0, 0);
+    });
+  }
+
   drawMarks(marks) {
     const { width, height } = this.marks;
     this.lines.clearRect(0, 0, width, height);
     if (!this.showMarks) return;
+    for (const outline of this.targets) this.outline(outline);
     for (const mark of marks) {
       if (mark.commanded) this.cross(mark.commanded[0] * width, mark.commanded[1] * height);
       if (mark.measured) this.ring(mark.measured[0] * width, mark.measured[1] * height);
@@ -52,13 +83,21 @@ export class Picture {
   }
 
   // Every line is drawn dark and wide, then light and narrow, so that it shows on any picture.
-  stroke(path) {
+  stroke(path, dash = []) {
+    this.lines.setLineDash(dash);
     this.lines.lineWidth = 7;
     this.lines.strokeStyle = 'rgba(0, 0, 0, 0.75)';
     this.lines.stroke(path);
     this.lines.lineWidth = 3;
-    this.lines.strokeStyle = '#ffd54a';
+    this.lines.strokeStyle = colour('overlay');
     this.lines.stroke(path);
+  }
+
+  outline(points) {
+    const path = new Path2D();
+    for (const [u, v] of points) path.lineTo(u * this.marks.width, v * this.marks.height);
+    path.closePath();
+    this.stroke(path, [16, 10]);
   }
 
   cross(x, y) {

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames of old nodes for the timeline: asked of the rig in batches, kept within bounds.
+
+A page that is scrubbed asks for dozens of small pictures at once. They are gathered for a moment,
+asked for together, and what came is kept as it came (PNG) up to a number of bytes. One batch is on
+its way at a time, so that a fast thumb does not keep a rig from its steps. Everything here runs on
+the server's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+
+MOST_NODES = 64  # in one request; see GetFrames.srv
+CACHED_BYTES = 24_000_000
+GATHER = 0.01  # s
+PATIENCE = 15.0  # s for a frame
+
+Key = tuple[int, int]  # node, width
+
+
+class FrameStore:
+    """PNG pictures of nodes.
+
+    Args:
+        fetch: Asks for the frames of nodes at a width; `give` is called with what came.
+    """
+
+    def __init__(self, fetch: Callable[[Sequence[int], int], None]) -> None:
+        self._fetch = fetch
+        self._cache: OrderedDict[Key, bytes] = OrderedDict()
+        self._bytes = 0
+        self._wanted: OrderedDict[Key, asyncio.Future[bytes | None]] = OrderedDict()
+        self._asked: dict[Key, asyncio.Future[bytes | None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def forget(self) -> None:
+        """Another tree has begun: nothing kept is of it."""
+        self._cache.clear()
+        self._bytes = 0
+        for future in (*self._wanted.values(), *self._asked.values()):
+            if not future.done():
+                future.set_result(None)
+        self._wanted.clear()
+
+    async def get(self, node: int, width: int) -> bytes | None:
+        """The picture of a node as PNG; None if it cannot be had."""
+        key = (node, width)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        future = self._asked.get(key) or self._wanted.get(key)
+        if future is None:
+            future = asyncio.get_running_loop().create_future()
+            self._wanted[key] = future
+            self._ask_soon()
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), PATIENCE)
+        except TimeoutError:
+            return None
+
+    def give(self, width: int, frames: Mapping[int, bytes]) -> None:
+        """What came of the batch on its way; nodes that are missing cannot be had."""
+        for key, future in self._asked.items():
+            data = frames.get(key[0]) if key[1] == width else None
+            if data is not None:
+                self._keep(key, data)
+            if not future.done():
+                future.set_result(data)
+        self._asked.clear()
+        if self._wanted:
+            self._ask_soon()
+
+    def _keep(self, key: Key, data: bytes) -> None:
+        self._cache[key] = data
+        self._bytes += len(data)
+        while self._bytes > CACHED_BYTES and len(self._cache) > 1:
+            _, oldest = self._cache.popitem(last=False)
+            self._bytes -= len(oldest)
+
+    def _ask_soon(self) -> None:
+        if self._timer is None and not self._asked:
+            self._timer = asyncio.get_running_loop().call_later(GATHER, self._ask)
+
+    def _ask(self) -> None:
+        self._timer = None
+        if not self._wanted:
+            return
+        # What was wanted last is what is in sight now.
+        width = next(reversed(self._wanted))[1]
+        keys = [key for key in reversed(self._wanted) if key[1] == width][:MOST_NODES]
+        self._asked = {key: self._wanted.pop(key) for key in keys}
+        self._fetch([node for node, _ in keys], width)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may be drawn over the picture: where the arm is and is sent, and where bodies are to go.
+
+A task's `metres_per_pixel` makes its picture a map of the workspace plane; places are told in
+shares of the picture, 0 to 1 from its top left corner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import math
+from typing import Any
+
+from hiwm_core.task import FloatArray, Task
+
+
+def _share(task: Task, across: float, down: float) -> list[float]:
+    camera = task.camera
+    return [
+        round(across / camera.metres_per_pixel / camera.width, 4),
+        round(down / camera.metres_per_pixel / camera.height, 4),
+    ]
+
+
+def marks_of(
+    task: Task, joints: FloatArray | None, command: FloatArray | None
+) -> list[dict[str, Any]]:
+    """Measured and commanded places of every actuated body."""
+    if joints is None or task.camera.metres_per_pixel <= 0:
+        return []
+    measured = dict(zip(task.joint_names, joints, strict=True))
+    commanded = {}
+    if command is not None:
+        commanded = dict(zip(task.action_names, command, strict=True))
+
+    def place(values: Mapping[str, float], names: Sequence[str]) -> list[float] | None:
+        if len(names) < 2 or not set(names[:2]) <= values.keys():
+            return None
+        return _share(task, *(float(values[name]) for name in names[:2]))
+
+    return [
+        {
+            'body': actuation.body,
+            'measured': place(measured, actuation.joints),
+            'commanded': place(commanded, actuation.joints),
+        }
+        for actuation in task.actuated
+    ]
+
+
+def targets_of(task: Task) -> list[list[list[float]]]:
+    """Outlines of the bodies at the target that the task gives, if it gives one.
+
+    A body counts if it has at least three points in the plane and the target names its whole pose.
+    """
+    target = task.target
+    if not target or task.camera.metres_per_pixel <= 0:
+        return []
+    outlines = []
+    for body in task.bodies:
+        names = [*body.position, *([body.angle] if body.angle else [])]
+        if len(body.points) < 3 or len(body.position) != 2 or not set(names) <= target.keys():
+            continue
+        across, down = (target[name] for name in body.position)
+        angle = target[body.angle] if body.angle else 0.0
+        cos, sin = math.cos(angle), math.sin(angle)
+        outlines.append(
+            [
+                _share(task, across + cos * x - sin * y, down + sin * x + cos * y)
+                for x, y in body.points
+            ]
+        )
+    return outlines

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pictures of old nodes: fetched when they are to be seen, the newest wish first, a bounded number kept.
+
+const AT_ONCE = 24; // requests under way; the server gathers them into batches
+
+export class Frames {
+  // `address(node)` gives the picture's address, or '' where there is none; `changed()` is called when one came.
+  constructor(address, limit, changed) {
+    this.address = address;
+    this.limit = limit;
+    this.changed = changed;
+    this.kept = new Map(); // node -> ImageBitmap, or null where there is none; in order of use
+    this.wishes = [];
+    this.underWay = new Set();
+    this.fetched = 0;
+  }
+
+  clear() {
+    for (const bitmap of this.kept.values()) bitmap?.close();
+    this.kept.clear();
+    this.wishes = [];
+  }
+
+  // The picture of a node if it is here; else it is wished for.
+  get(node) {
+    if (this.kept.has(node)) {
+      const bitmap = this.kept.get(node);
+      this.kept.delete(node);
+      this.kept.set(node, bitmap);
+      return bitmap;
+    }
+    if (node && !this.underWay.has(node)) this.wishes.push(node);
+    return null;
+  }
+
+  // Call before a drawing, so that only what is in sight now is wished for; and `fetch` after it.
+  forgetWishes() {
+    this.wishes = [];
+  }
+
+  fetch() {
+    while (this.wishes.length && this.underWay.size < AT_ONCE) this.load(this.wishes.pop());
+  }
+
+  async load(node) {
+    const address = this.address(node);
+    if (!address || this.underWay.has(node)) return;
+    this.underWay.add(node);
+    let bitmap = null;
+    let known = true;
+    try {
+      const response = await fetch(address);
+      if (response.ok) bitmap = await createImageBitmap(await response.blob());
+      this.fetched += 1;
+    } catch {
+      known = false; // the connection is gone: it may be asked for again
+    }
+    this.underWay.delete(node);
+    if (address !== this.address(node)) {
+      bitmap?.close(); // another tree has begun meanwhile
+    } else if (known) {
+      this.kept.set(node, bitmap);
+      while (this.kept.size > this.limit) {
+        const [oldest] = this.kept.keys();
+        this.kept.get(oldest)?.close();
+        this.kept.delete(oldest);
+      }
+    }
+    this.changed();
+  }
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The page's keys: driving keys first, then Stop, then everything that can be switched off.
+
+import { keyOf } from './keys.js';
+
+const isField = (element) =>
+  element.matches('input:not([type=checkbox]), textarea, select');
+
+// `does` maps keys to functions; `keys` are the driving keys; `leave` is called where Escape leaves a field.
+export function listen({ keys, does, stop, enabled, leave }) {
+  document.addEventListener('keydown', (event) => {
+    // The one key that works in every field and every dialog.
+    if (event.key === 'Pause') {
+      event.preventDefault();
+      stop();
+      return;
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (document.querySelector('dialog[open]')) return;
+    if (isField(event.target)) {
+      if (event.key === 'Escape') leave();
+      return;
+    }
+    const key = keyOf(event);
+    if (keys.has(key)) {
+      event.preventDefault();
+      if (!event.repeat) keys.press(key, 'keyboard');
+      return;
+    }
+    const pressed = event.key.toLowerCase();
+    if (pressed === 'x' || key === 'x') {
+      event.preventDefault();
+      if (!event.repeat) stop();
+      return;
+    }
+    const act = does[pressed] ?? does[key];
+    if (!act || !enabled()) return;
+    // Whoever walks by Tab presses buttons with these.
+    const presses = [' ', 'enter'].includes(pressed);
+    if (presses && event.target.matches('button, input, summary')) return;
+    const repeats = /^(arrow|[+=-]$)/.test(pressed);
+    if (event.repeat && !repeats) return;
+    event.preventDefault();
+    act(event);
+  });
+  document.addEventListener('keyup', (event) => keys.release(keyOf(event), 'keyboard'));
+}

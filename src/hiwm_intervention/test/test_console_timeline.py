@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The timeline with 5,000 nodes of a real rollout tree, served by the real server, in Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+import time
+from types import SimpleNamespace
+from typing import Any
+
+from browser_desk import PATIENCE, until
+import numpy as np
+from playwright.sync_api import Browser, Page
+import pytest
+
+from hiwm_core.action import Source
+from hiwm_core.observation import Observation
+from hiwm_core.rig import Mode, Pace
+from hiwm_core.rollout_tree import Label, RolloutTree
+from hiwm_core.task import load_task
+from hiwm_intervention.console_app import Callbacks
+from hiwm_intervention.console_report import RigReport
+from hiwm_intervention.console_server import ConsoleServer
+from hiwm_intervention.console_session import ConsoleSession
+from hiwm_intervention.console_tree import Lane, Place
+from hiwm_rig.frame_service import fill_frames
+
+NODES = 5000
+RUN = 250  # steps
+MEMORY = 200e6  # bytes, in the page
+# What a window of this size can show: lanes in sight times steps in sight, and the filmstrip.
+VIEWPORT: Any = {'width': 1440, 'height': 900}
+MOST_DRAWN = 5000
+
+
+def grown_tree(folder: Path) -> RolloutTree:
+    """Runs of a policy that a person corrects, each with two branches; pictures that differ."""
+    task = load_task('pusht')
+    tree = RolloutTree(folder, seed=3)
+    dice = np.random.default_rng(3)
+    action = np.zeros(len(task.actions))
+
+    def observe() -> Observation:
+        frame = np.full(task.frame_shape, 255, np.uint8)
+        x, y = dice.integers(0, 80, 2)
+        frame[y : y + 12, x : x + 12] = dice.integers(0, 200, 3)
+        return Observation(frame, np.zeros(len(task.joints)), progress=float(dice.random()))
+
+    def go(steps: int, branch: str) -> None:
+        for step in range(steps):
+            source = [Source.POLICY, Source.HANDOVER, Source.OPERATOR, Source.HOLD]
+            tree.add_child(observe(), action, source[step // 20 % 4], branch)
+
+    while len(tree.nodes) < NODES - 2 * RUN:
+        number = len(tree.branches) + 1
+        run = f'run-{number}'
+        root = tree.add_root(observe(), run, tree.root_key(np.array([float(number)])))
+        go(RUN - 1, run)
+        for fork in (root.id + 100, root.id + 180):
+            name = tree.free_branch_name('branch')
+            tree.add_branch(name, fork)
+            tree.move_head(fork, name)
+            go(80, name)
+    go(NODES - len(tree.nodes), tree.head_branch)
+    for node in range(50, NODES, 100):
+        tree.add_checkpoint(f'stall-{node:04d}' if node % 200 == 50 else f'mark {node}', node)
+    tree.label('run-1', Label.FAILURE, 'slipped')
+    return tree
+
+
+class Rig:
+    """The tree behind the server, and states of its head."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tree = grown_tree(folder)
+        self.session = ConsoleSession(load_task('pusht'), 'monday', 0.3)
+        self.asked: list[dict[str, Any]] = []
+        self.fetched: list[int] = []
+        self.server = ConsoleServer(
+            '127.0.0.1',
+            0,
+            '',
+            Callbacks(
+                on_open=self.session.hello,
+                on_message=lambda page, message: self.asked.append(vars(message)),
+                on_close=lambda page: None,
+                on_frames=self.fetch,
+                on_sessions=list,
+            ),
+        )
+        self.server.start()
+        nodes = self.tree.nodes.values()
+        self.session.tree.take(
+            [Place(one.id, one.parent, one.step, one.branch, one.source) for one in nodes],
+            [
+                Lane(one.name, one.root, one.fork, one.head, one.label)
+                for one in self.tree.branches.values()
+            ],
+            self.tree.checkpoints,
+        )
+        self.show()
+
+    def fetch(self, nodes: Sequence[int], width: int) -> None:
+        response = SimpleNamespace()
+        fill_frames(self.tree, SimpleNamespace(nodes=nodes, width=width), response)
+        self.fetched += nodes
+        pictures = zip(response.nodes, response.frames, strict=True)
+        self.server.give_frames(width, {node: bytes(one.data) for node, one in pictures})
+
+    def show(self) -> None:
+        """The head as the rig says it, and its frame."""
+        head = self.tree.node(self.tree.head)
+        stamp = time.time_ns()
+        self.session.see_rig(
+            RigReport(
+                stamp=stamp,
+                session='monday',
+                task='pusht',
+                rig='world_model',
+                epoch=self.tree.epoch,
+                node=head.id,
+                parent=head.parent,
+                branch=self.tree.head_branch,
+                step=head.step,
+                context=False,
+                mode=int(Mode.PAUSED),
+                pace=int(Pace.REALTIME),
+                can_rollback=True,
+                can_branch=True,
+                progress=head.progress,
+                success=0.0,
+                fidelity=1.0,
+                dropped_actions=0,
+                missed_deadlines=0,
+                message='',
+            ),
+            time.monotonic(),
+        )
+        self.server.show({**self.session.tell(time.monotonic()), 'starts': []})
+        news = self.session.tree.take_news()
+        if news is not None:
+            self.server.show_tree(news)
+        self.server.show_frame(self.tree.observation(head.id).frame, stamp)
+
+
+@pytest.fixture(scope='module')
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    rig = Rig(tmp_path_factory.mktemp('tree'))
+    yield rig
+    rig.server.close()
+    rig.tree.close()
+
+
+@pytest.fixture
+def page(rig: Rig, chromium: Browser) -> Iterator[Page]:
+    context = chromium.new_context(viewport=VIEWPORT)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on('pageerror', lambda error: errors.append(str(error)))
+    page.goto(rig.server.url)
+    page.wait_for_selector('#frame[data-count]', timeout=PATIENCE * 1e3)
+    until(
+        lambda: f'{len(rig.tree.nodes):,} nodes' in page.inner_text('#tree-count'), 'the whole tree'
+    )
+    yield page
+    context.close()
+    assert errors == []
+
+
+def looked_at(page: Page) -> str:
+    return str(page.get_attribute('#scroller', 'aria-valuetext'))
+
+
+SCROLL = """async () => {
+  const scroller = document.getElementById('scroller');
+  const canvas = document.getElementById('timeline');
+  const frame = () => new Promise((go) => requestAnimationFrame(go));
+  const drawn = [];
+  const gaps = [];
+  let last = await frame();
+  for (let turn = 0; turn < 240; turn += 1) {
+    scroller.scrollTop = (turn * 12) % Math.max(scroller.scrollHeight - scroller.clientHeight, 1);
+    scroller.scrollLeft = (turn * 9) % Math.max(scroller.scrollWidth - scroller.clientWidth, 1);
+    const now = await frame();
+    gaps.push(now - last);
+    last = now;
+    drawn.push(Number(canvas.dataset.drawn));
+  }
+  gaps.sort((a, b) => a - b);
+  const [most, least] = [Math.max(...drawn), Math.min(...drawn)];
+  return { most, least, gap_p50: gaps[120], gap_p95: gaps[228] };
+}"""
+
+
+def test_scrolling_through_5000_nodes_draws_only_what_is_in_sight(
+    page: Page, rig: Rig, chromium: Browser, record_property: Any
+) -> None:
+    figures = page.evaluate(SCROLL)
+    assert 0 < figures['least'] <= figures['most'] < MOST_DRAWN
+    lanes = page.locator('#branches li').count()
+    assert 0 < lanes < len(rig.tree.branches), 'only the names in sight are elements'
+    # Memory: what JavaScript holds, and what the page's process has to itself.
+    metrics = page.context.new_cdp_session(page)
+    metrics.send('Performance.enable')
+    metrics.send('HeapProfiler.collectGarbage')
+    values = {
+        one['name']: one['value'] for one in metrics.send('Performance.getMetrics')['metrics']
+    }
+    processes = chromium.new_browser_cdp_session().send('SystemInfo.getProcessInfo')['processInfo']
+    private = max(private_bytes(int(one['id'])) for one in processes if one['type'] == 'renderer')
+    record_property('heap_bytes', values['JSHeapUsedSize'])
+    record_property('private_bytes', private)
+    record_property('frame_ms', figures)
+    print(
+        f'heap {values["JSHeapUsedSize"] / 1e6:.1f} MB, process {private / 1e6:.0f} MB, {figures}'
+    )
+    assert values['JSHeapUsedSize'] < MEMORY / 4
+    assert private < MEMORY
+
+
+def private_bytes(process: int) -> int:
+    """Memory that belongs to this process alone."""
+    lines = Path(f'/proc/{process}/smaps_rollup').read_text().splitlines()
+    return sum(
+        1024 * int(line.split()[1]) for line in lines if line.startswith(('Private_', 'Swap:'))
+    )
+
+
+def test_a_step_more_is_a_row_more(page: Page, rig: Rig) -> None:
+    page.evaluate(
+        """() => {
+          window.bytes = 0;
+          const parse = JSON.parse;
+          JSON.parse = (text) => {
+            window.bytes += text.length;
+            return parse(text);
+          };
+        }"""
+    )
+    before = len(rig.tree.nodes)
+    head = rig.tree.observation(rig.tree.head)
+    for _ in range(20):
+        rig.tree.add_child(head, np.zeros(2), Source.OPERATOR, rig.tree.head_branch)
+        rig.show()
+    until(lambda: f'{before + 20:,} nodes' in page.inner_text('#tree-count'), 'twenty more')
+    assert page.evaluate('window.bytes') < 100_000, 'the tree is not told anew'
+
+
+def test_looking_back_shows_the_very_frame(page: Page, rig: Rig) -> None:
+    page.keyboard.press('ArrowLeft')
+    head = rig.tree.node(rig.tree.head)
+    until(lambda: f'looking at step {head.step - 1} of' in looked_at(page), 'one step back')
+    for _ in range(3):
+        page.keyboard.press('Shift+ArrowLeft')
+    until(lambda: f'step {head.step - 31} of' in looked_at(page), 'thirty more')
+    node = next(one for index, one in enumerate(rig.tree.ancestors(head.id)) if index == 31)
+    until(lambda: page.get_attribute('#past canvas', 'data-node') == str(node.id), 'its frame')
+    shown = page.evaluate(
+        """() => {
+          const canvas = document.querySelector('#past canvas');
+          const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+          return Array.from(data);
+        }"""
+    )
+    frame = rig.tree.observation(node.id).frame
+    assert (np.array(shown).reshape(*frame.shape[:2], 4)[:, :, :3] == frame).all()
+    page.keyboard.press('Home')
+    until(lambda: 'step 0 of' in looked_at(page), 'the root')
+    page.keyboard.press('Escape')
+    until(lambda: looked_at(page).startswith('live at'), 'the live picture')
+    assert rig.asked == [], 'to look back asks for nothing'
+
+
+def test_a_click_looks_and_another_goes_there(page: Page, rig: Rig) -> None:
+    box = page.locator('#timeline').bounding_box()
+    assert box is not None
+    place = box['x'] + 14 + 6 * 40, box['y'] + 74 + 14  # step 40 of the uppermost branch
+    page.evaluate("document.getElementById('scroller').scrollTo(0, 0)")
+    until(lambda: page.evaluate("document.getElementById('scroller').scrollLeft") == 0, 'its place')
+    page.mouse.click(*place)
+    until(lambda: 'looking at step 40 of' in looked_at(page), 'a look')
+    assert rig.asked == []
+    page.mouse.click(*place)
+    until(lambda: rig.asked, 'the ask')
+    asked = rig.asked.pop()
+    assert asked['name'] == 'go_to'
+    node = rig.tree.node(asked['fields']['node'])
+    assert node.step == 40
+    # B branches at what is looked at, M sets a bookmark there.
+    for key, name in (('b', 'branch'), ('m', 'checkpoint')):
+        page.keyboard.press(key)
+        until(lambda: rig.asked, name)
+        asked = rig.asked.pop()
+        assert (asked['name'], asked['fields']['node']) == (name, node.id)
+    page.keyboard.press('Escape')
+
+
+def test_two_branches_are_compared_step_by_step(page: Page, rig: Rig) -> None:
+    page.keyboard.press('End')
+    page.keyboard.press('c')
+    page.keyboard.press('ArrowDown')
+    page.keyboard.press('ArrowLeft')
+    captions = page.locator('#past figcaption')
+    until(lambda: captions.nth(1).is_visible(), 'two pictures')
+    left, right = captions.all_inner_texts()
+    assert left.startswith('A  ') and right.startswith('B  ')
+    assert left.split('·')[0] != right.split('·')[0]
+    nodes = [canvas.get_attribute('data-node') for canvas in page.locator('#past canvas').all()]
+    until(lambda: all(nodes), 'both frames')
+    steps = [caption.split('step ')[1].split(',')[0] for caption in (left, right)]
+    assert int(steps[0]) <= int(steps[1])
+    page.keyboard.press('Escape')
+    until(lambda: page.is_hidden('#past'), 'the live picture')
+
+
+def test_thumbnails_are_fetched_for_what_is_in_sight(page: Page, rig: Rig) -> None:
+    assert len(set(rig.fetched)) < NODES / 5
+    until(lambda: rig.fetched, 'thumbnails')
