@@ -5,8 +5,6 @@ ARGS ?=
 # Nodes that were killed leave their shared memory behind; what is in use is left alone.
 SWEEP := fastdds shm clean >/dev/null 2>&1 || true
 PYTEST_ARGS ?=
-# Nodes that were killed leave their shared memory behind; what is in use is left alone.
-SWEEP := fastdds shm clean >/dev/null 2>&1 || true
 
 .PHONY: help setup session test check bench clean
 
@@ -28,9 +26,13 @@ check: ## ruff and mypy alone
 	@bash pip_ros/setup.sh --quiet --test
 	@source env.bash && bash pip_ros/check.sh
 
-bench: ## measure a whole session; writes bench/results/*.json
+bench: ## measure a session, the world model, the rollout tree; writes bench/results/*.json
 	@bash pip_ros/setup.sh --quiet
 	@source env.bash && { $(SWEEP); } && python3 -m bench.session --json bench/results/session.json
+	@source env.bash && { $(SWEEP); } && python3 -m bench.world_model --json bench/results/world_model.json
+	@source env.bash && { $(SWEEP); } && python3 -m bench.recorder --kills 5 --json bench/results/recorder.json
+	@source env.bash && python3 -m bench.rollout_tree --json bench/results/rollout_tree.json
+	@source env.bash && { $(SWEEP); } && python3 -m bench.crash --json bench/results/crash.json
 
 clean: ## remove what the build made (not the environment, not your sessions)
 	rm -rf build install log

@@ -1,29 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures a whole session in realtime: how regular its frames are, how soon one answers an action.
+"""Measures a whole session in realtime: its frames' regularity, its answers, the rig's ticks.
 
 Every node runs as a user runs it (world model, policy, multiplexer, recorder, console). The times
-are taken where a subscriber sees them, on a steady clock.
+are taken where a subscriber sees them, on a steady clock; a tick is what the rig itself says that
+computing the frame took (`RigState.tick_time`).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from pathlib import Path
-import platform
 import sys
 import tempfile
 import time
 from typing import Any
 
-from hiwm_msgs.msg import Action, MuxState, RigState
+from hiwm_msgs.msg import Action, RigState
 import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from test.process import Process
 from tqdm import tqdm
 
+from bench.result import Bar, machine, percentiles, print_bars, write_result
 from hiwm_core import contract
 from hiwm_rig.base_node import interface, profile_of
 
@@ -34,12 +34,12 @@ class Stopwatch:
     def __init__(self) -> None:
         self.frames: list[tuple[float, int, int]] = []
         self.actions: dict[tuple[int, int], float] = {}
-        self.phase = 0
+        self.ticks: list[float] = []
+        self.missed_deadlines = 0
         self.node = rclpy.create_node('bench')
         for topic, take in (
             (contract.RIG_STATE, self._on_state),
             (contract.ACTION, self._on_action),
-            (contract.MUX_STATE, self._on_mux),
         ):
             quality = contract.Quality(True, 50, topic.quality.latched)
             self.node.create_subscription(
@@ -49,12 +49,12 @@ class Stopwatch:
     def _on_state(self, state: RigState) -> None:
         if not state.context and state.mode == RigState.MODE_RUNNING:
             self.frames.append((time.monotonic(), state.epoch, state.step))
+            if np.isfinite(state.tick_time):
+                self.ticks.append(state.tick_time)
+            self.missed_deadlines = state.missed_deadlines
 
     def _on_action(self, action: Action) -> None:
         self.actions.setdefault((action.epoch, action.observation_step), time.monotonic())
-
-    def _on_mux(self, state: MuxState) -> None:
-        self.phase = state.phase
 
     def periods(self) -> np.ndarray:
         """s, between successive frames of one epoch."""
@@ -75,16 +75,6 @@ class Stopwatch:
                 if (epoch, step - 1) in self.actions
             ]
         )
-
-
-def percentiles(seconds: np.ndarray) -> dict[str, float]:
-    """p50, p99 and the worst, in milliseconds."""
-    middle, high = np.percentile(seconds, (50, 99)) * 1e3
-    return {
-        'p50': round(float(middle), 3),
-        'p99': round(float(high), 3),
-        'max': round(float(seconds.max() * 1e3), 3),
-    }
 
 
 def measure(launch: str, frames: int, seed: int, log: Path) -> dict[str, Any]:
@@ -109,7 +99,8 @@ def measure(launch: str, frames: int, seed: int, log: Path) -> dict[str, Any]:
         with tqdm(total=frames, unit='frame') as bar:
             while len(watch.frames) < frames:
                 executor.spin_once(timeout_sec=0.2)
-                bar.update(len(watch.frames) - bar.n)
+                if len(watch.frames) > bar.n:
+                    bar.update(len(watch.frames) - bar.n)
                 if first is None and watch.frames:
                     first = time.monotonic() - began
                 if session.child.poll() is not None or time.monotonic() > deadline:
@@ -121,6 +112,8 @@ def measure(launch: str, frames: int, seed: int, log: Path) -> dict[str, Any]:
     return {
         'frame_period_ms': percentiles(periods),
         'action_to_frame_ms': percentiles(latencies),
+        'tick_ms': percentiles(watch.ticks),
+        'missed_deadlines': watch.missed_deadlines,
         'first_frame_s': round(first or float('nan'), 2),
         'frames': len(periods),
         'actions': len(latencies),
@@ -136,20 +129,23 @@ def main() -> int:
     parser.add_argument('--json', type=Path, help='where the figures go')
     arguments = parser.parse_args()
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
+    facts = machine()
     with tempfile.TemporaryDirectory(prefix='hiwm-bench-') as folder:
         result = measure(
             arguments.launch, arguments.frames, arguments.seed, Path(folder) / 'session.log'
         )
-    result |= {'seed': arguments.seed, 'cores': os.cpu_count(), 'machine': platform.machine()}
-    for name in ('frame_period_ms', 'action_to_frame_ms'):
+    bars = [Bar('a tick of the rig beside all nodes, p99', result['tick_ms']['p99'], 60.0, 'ms')]
+    result['seed'] = arguments.seed
+    result['bars'] = [bar.as_dict() for bar in bars]
+    result['machine'] = {**facts, 'load_average_after': machine()['load_average']}
+    for name in ('frame_period_ms', 'action_to_frame_ms', 'tick_ms'):
         figures = '  '.join(f'{key} {value:.1f}' for key, value in result[name].items())
         print(f'{name:<20} {figures}')
     print(f'{"first_frame_s":<20} {result["first_frame_s"]:.1f}')
+    print(f'{"missed_deadlines":<20} {result["missed_deadlines"]}')
+    print_bars(bars)
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        temporary = arguments.json.with_suffix('.tmp')
-        temporary.write_text(json.dumps(result, indent=2) + '\n')
-        temporary.replace(arguments.json)
+        write_result(arguments.json, result)
     return 0
 
 

@@ -24,6 +24,7 @@ def generate_launch_description() -> LaunchDescription:
                 'session_dir': session_dir(),
                 'pace': LaunchConfiguration('pace'),
                 'seed': ParameterValue(LaunchConfiguration('seed'), value_type=int),
+                'policy': LaunchConfiguration('policy'),
             }
         ],
     )

@@ -54,7 +54,10 @@ def generate_launch_description() -> LaunchDescription:
         parameters=[
             task,
             session,
-            {'port': ParameterValue(LaunchConfiguration('port'), value_type=int)},
+            {
+                'record_dir': LaunchConfiguration('record_dir'),
+                'port': ParameterValue(LaunchConfiguration('port'), value_type=int),
+            },
         ],
         condition=UnlessCondition(LaunchConfiguration('headless')),
     )
