@@ -220,6 +220,7 @@ function drawTree(rig) {
   at('compare').setAttribute('aria-pressed', String(past.compared !== null));
   at('live').setAttribute('aria-disabled', String(!past.looking));
   write('remember-seed', desk.seed === null ? '' : String(desk.seed));
+  at('remember').title = desk.seed === null ? 'Remember this start' : `Remember this start, ${desk.seed}`;
 }
 
 function drawButtons() {
