@@ -27,9 +27,10 @@ check: ## ruff and mypy alone
 	@source env.bash && bash pip_ros/check.sh
 
 bench: ## measure a session, the world model, the rollout tree; writes bench/results/*.json
-	@bash pip_ros/setup.sh --quiet
+	@bash pip_ros/setup.sh --quiet --test
 	@source env.bash && { $(SWEEP); } && python3 -m bench.session --json bench/results/session.json
 	@source env.bash && { $(SWEEP); } && python3 -m bench.world_model --json bench/results/world_model.json
+	@source env.bash && { $(SWEEP); } && python3 -m bench.console --json bench/results/console.json
 	@source env.bash && { $(SWEEP); } && python3 -m bench.recorder --kills 5 --json bench/results/recorder.json
 	@source env.bash && python3 -m bench.rollout_tree --json bench/results/rollout_tree.json
 	@source env.bash && { $(SWEEP); } && python3 -m bench.crash --json bench/results/crash.json
