@@ -8,7 +8,6 @@ one differs, or if the session did not go on.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from pathlib import Path
 import sys
@@ -19,6 +18,8 @@ from typing import Any
 from test.killed_session import KilledSession
 from test.probe import watching
 from tqdm import tqdm
+
+from bench.result import machine, write_result
 
 
 def measure(folder: Path, kills: int, seed: int) -> dict[str, Any]:
@@ -67,10 +68,7 @@ def main() -> int:
     for name, value in result.items():
         print(f'{name:<18}{value:>8}')
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        temporary = arguments.json.with_suffix('.tmp')
-        temporary.write_text(json.dumps(result, indent=2) + '\n')
-        temporary.replace(arguments.json)
+        write_result(arguments.json, {**result, 'machine': machine()})
     return 1 if result['lost'] else 0
 
 

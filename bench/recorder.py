@@ -15,7 +15,6 @@ from collections.abc import Callable
 import json
 import os
 from pathlib import Path
-import platform
 import shutil
 import signal
 import subprocess
@@ -33,6 +32,7 @@ from rosbags.rosbag2 import Reader
 from sensor_msgs.msg import CameraInfo, JointState
 from tqdm import tqdm
 
+from bench.result import Bar, machine, print_bars, write_result
 from hiwm_core import contract
 from hiwm_core.bag_recovery import recover_bag
 from hiwm_rig.base_node import publisher, subscription
@@ -314,15 +314,19 @@ def main() -> int:
         if arguments.kills:
             result['killed'] = kill(arguments.kills, graph, Path(folder), arguments.seed)
     rclpy.try_shutdown()
-    result |= {'seed': arguments.seed, 'size': arguments.size, 'cores': os.cpu_count()}
-    result |= {'machine': platform.machine(), 'load_average': round(os.getloadavg()[0], 1)}
     for name, value in result.items():
         print(f'{name:<20} {value}')
+    bars = [
+        Bar('recording, share of a core', 100 * result['core_fraction'], 25.0, '%'),
+        Bar('messages lost', result['lost_messages'], 0.5, ''),
+    ]
+    if arguments.kills:
+        bars.append(Bar('lost to a kill', result['killed']['lost_s']['max'], 1.0, 's'))
+    print_bars(bars)
+    result |= {'seed': arguments.seed, 'size': arguments.size, 'machine': machine()}
+    result['bars'] = [bar.as_dict() for bar in bars]
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        temporary = arguments.json.with_suffix('.tmp')
-        temporary.write_text(json.dumps(result, indent=2) + '\n')
-        temporary.replace(arguments.json)
+        write_result(arguments.json, result)
     return 0
 
 

@@ -18,11 +18,9 @@ import argparse
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-import json
 from multiprocessing import get_context
 import os
 from pathlib import Path
-import platform
 import sys
 import tempfile
 import time
@@ -31,6 +29,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from bench.result import Bar, machine, percentiles, print_bars, write_result
 from hiwm_core.observation import Observation
 from hiwm_core.rig import Rig
 from hiwm_core.rollout_tree import JOURNAL_NAME, RolloutTree
@@ -42,23 +41,6 @@ EPISODE = 250  # steps
 BRANCH_EVERY = 50  # steps, on the average
 CHECKPOINT_EVERY = 1000  # steps
 CONTEXT = 4  # frames shown again after a rollback, as in a session
-
-
-@dataclass(frozen=True)
-class Bar:
-    """What a figure must stay under."""
-
-    name: str
-    limit: float
-    unit: str
-
-
-BARS = (
-    Bar('disk', 4.0, 'GB'),
-    Bar('resident', 1.5, 'GB'),
-    Bar('rollback_p99', 20.0, 'ms'),
-    Bar('start_up', 10.0, 's'),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,34 +148,27 @@ def resident() -> float:
     raise SystemExit('bench: /proc/self/status has no VmHWM; this measurement needs Linux')
 
 
-def percentiles(seconds: list[float]) -> dict[str, float]:
-    """p50, p99 and the worst, in milliseconds."""
-    middle, high, worst = np.percentile(seconds, (50, 99, 100)) * 1e3
-    return {
-        'p50': round(float(middle), 4),
-        'p99': round(float(high), 4),
-        'max': round(float(worst), 4),
-    }
-
-
 def alone(work: Callable[..., Any], *arguments: Any) -> Any:
     """The result of a function in a fresh process."""
     with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
         return pool.submit(work, *arguments).result()
 
 
-def measure(folder: Path, nodes: int, frames: int, rollbacks: int, seed: int) -> dict[str, Any]:
-    """Build the tree in one process and open it in another."""
+def measure(
+    folder: Path, nodes: int, frames: int, rollbacks: int, seed: int
+) -> tuple[dict[str, Any], list[Bar]]:
+    """Build the tree in one process and open it in another; all figures, and those with bars."""
     steps = alone(play, load_task(TASK), min(frames, nodes), seed)
     built = alone(build, folder, steps, nodes, seed)
     disk = sum(path.stat().st_size for path in folder.iterdir())
     opened = alone(reopen, folder, rollbacks, seed)
-    figures = {
-        'disk': disk / 1e9,
-        'resident': max(built['resident_gb'], opened['resident_gb']),
-        'rollback_p99': max(each['p99'] for each in opened['rollback_ms'].values()),
-        'start_up': max(opened['start_up_s'].values()),
-    }
+    rollback = max(each['p99'] for each in opened['rollback_ms'].values())
+    bars = [
+        Bar('disk', disk / 1e9, 4.0, 'GB'),
+        Bar('resident', max(built['resident_gb'], opened['resident_gb']), 1.5, 'GB'),
+        Bar('rollback, p99', rollback, 20.0, 'ms'),
+        Bar('start-up', max(opened['start_up_s'].values()), 10.0, 's'),
+    ]
     return {
         'nodes': nodes,
         'branches': built['branches'],
@@ -203,20 +178,9 @@ def measure(folder: Path, nodes: int, frames: int, rollbacks: int, seed: int) ->
         'append_ms': built['append_ms'],
         'rollback_ms': opened['rollback_ms'],
         'start_up_s': opened['start_up_s'],
-        'bars': {
-            bar.name: {
-                'value': round(figures[bar.name], 4),
-                'limit': bar.limit,
-                'unit': bar.unit,
-                'ratio': round(figures[bar.name] / bar.limit, 4),
-                'holds': figures[bar.name] < bar.limit,
-            }
-            for bar in BARS
-        },
-        'load_average': [round(value, 2) for value in os.getloadavg()],
-        'cores': os.cpu_count(),
-        'machine': platform.machine(),
-    }
+        'bars': [bar.as_dict() for bar in bars],
+        'machine': machine(),
+    }, bars
 
 
 def table(result: dict[str, Any]) -> str:
@@ -232,12 +196,6 @@ def table(result: dict[str, Any]) -> str:
         ('rollback, cold, ms', result['rollback_ms']['cold']),
     ):
         lines.append(f'{name:<22}' + ''.join(f'{value:>9.3f}' for value in each.values()))
-    lines.append(f'{"":<22}{"measured":>9}{"bar":>9}{"ratio":>9}')
-    for name, bar in result['bars'].items():
-        lines.append(
-            f'{name + ", " + bar["unit"]:<22}{bar["value"]:>9.3f}{bar["limit"]:>9.1f}'
-            f'{bar["ratio"]:>9.3f}  {"PASS" if bar["holds"] else "MISS"}'
-        )
     return '\n'.join(lines)
 
 
@@ -256,15 +214,13 @@ def main() -> int:
     if arguments.folder is not None and not arguments.folder.is_dir():
         parser.error(f'--folder {arguments.folder} is no folder; make it first')
     with tempfile.TemporaryDirectory(prefix='hiwm-bench-', dir=arguments.folder) as folder:
-        result = measure(
+        result, bars = measure(
             Path(folder), arguments.nodes, arguments.frames, arguments.rollbacks, arguments.seed
         )
     print(table(result))
+    print_bars(bars)
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        temporary = arguments.json.with_suffix('.tmp')
-        temporary.write_text(json.dumps(result, indent=2) + '\n')
-        temporary.replace(arguments.json)
+        write_result(arguments.json, result)
     return 0
 
 
