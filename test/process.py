@@ -59,26 +59,39 @@ class Process:
                 f'{" ".join(self.command)} did not end; it printed:\n{self.text[-4000:]}'
             ) from None
 
-    def left_behind(self) -> list[str]:
-        """Processes of its session that still run."""
-        found = []
+    def running(self) -> dict[int, list[str]]:
+        """The processes of its session that run, and their commands, by process id."""
+        found = {}
         for entry in Path('/proc').iterdir():
             if not entry.name.isdigit():
                 continue
             try:
                 fields = (entry / 'stat').read_text().rsplit(')', 1)[1].split()
                 if int(fields[3]) == self.child.pid and fields[0] != 'Z':
-                    command = (entry / 'cmdline').read_bytes().replace(b'\0', b' ').decode()
-                    found.append(f'{entry.name} {command}')
+                    command = (entry / 'cmdline').read_bytes().decode().split('\0')
+                    found[int(entry.name)] = command
             except (FileNotFoundError, ProcessLookupError):
                 continue
         return found
 
+    def nodes(self) -> dict[str, int]:
+        """The process ids of the nodes of its session, by the names of their executables."""
+        found = {}
+        for number, command in self.running().items():
+            if '--ros-args' in command:
+                paths = command[: command.index('--ros-args')]
+                found[Path(paths[1 if len(paths) > 1 else 0]).name] = number
+        return found
+
+    def left_behind(self) -> list[str]:
+        """Processes of its session that still run."""
+        return [f'{number} {" ".join(command)}' for number, command in self.running().items()]
+
     def kill_rest(self) -> None:
         """Whatever it left behind."""
-        for line in self.left_behind():
+        for number in self.running():
             try:
-                os.kill(int(line.split()[0]), signal.SIGKILL)
+                os.kill(number, signal.SIGKILL)
             except ProcessLookupError:
                 continue
         deadline = time.monotonic() + 5.0

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+import signal
+import time
 from typing import Any
 
 from launch import LaunchContext
@@ -13,6 +16,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 REFUSED = 1
+# s; what was started again and is killed sooner would be killed for ever.
+LEAST_LIFE = 20.0
 
 
 def session_node(package: str, executable: str, **arguments: Any) -> Node:
@@ -55,6 +60,35 @@ def leaves_session(node: Node, name: str, consequence: str) -> RegisterEventHand
         return [LogInfo(msg=f'{name} has ended with code {event.returncode}; {consequence}')]
 
     return RegisterEventHandler(OnProcessExit(target_action=node, on_exit=react))
+
+
+def comes_back(make: Callable[[], Node], name: str, *, again: bool = False) -> list[Any]:
+    """A node without which there is no session, and that goes on where it was when it is killed.
+
+    A kill (of a process that took too much memory, say) is no decision of the node's. Whatever
+    else ends it ends the session, and so does another kill within `LEAST_LIFE`.
+
+    Args:
+        make: Makes the node's action; a launch action is executed once.
+        name: For a person.
+        again: Whether it has been killed before.
+    """
+    node = make()
+    began = time.monotonic()
+
+    def react(event: Any, context: LaunchContext) -> list[Any] | None:
+        if context.is_shutdown:
+            return None
+        too_soon = again and time.monotonic() - began < LEAST_LIFE
+        if event.returncode < 0 and not too_soon:
+            how = signal.Signals(-event.returncode).name
+            said = f'{name} was ended by {how}; it is started again and goes on where it was'
+            return [LogInfo(msg=said), *comes_back(make, name, again=True)]
+        if event.returncode:
+            _fail(name, event.returncode)
+        return [EmitEvent(event=Shutdown(reason=f'{name} has ended'))]
+
+    return [RegisterEventHandler(OnProcessExit(target_action=node, on_exit=react)), node]
 
 
 def _fail(name: str, code: int) -> None:

@@ -28,6 +28,7 @@ from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_core.journal import Journal
 from hiwm_core.key import child_key, root_key, step_key
 from hiwm_core.observation import Observation
+from hiwm_core.own_pages import in_own_pages, page_bytes
 from hiwm_core.tree_node import Branch, Label, Node
 from hiwm_core.tree_record import (
     LONGEST_NAME,
@@ -123,8 +124,7 @@ class RolloutTree:
             self._cache.move_to_end(node_id)
             return self._cache[node_id]
         observation = decode_observation(self._journal.read(self._records[node_id]))
-        self._remember(node_id, observation)
-        return observation
+        return self._remember(node_id, observation)
 
     def ancestors(self, node_id: int) -> Iterator[Node]:
         """The node, its parent and so on to the root."""
@@ -285,12 +285,14 @@ class RolloutTree:
         if len(name.encode()) > LONGEST_NAME:
             raise HiwmError(f"a branch's name has at most {LONGEST_NAME} bytes; choose another")
 
-    def _remember(self, node_id: int, observation: Observation) -> None:
+    def _remember(self, node_id: int, observation: Observation) -> Observation:
+        observation = replace(observation, frame=in_own_pages(observation.frame))
         self._cache[node_id] = observation
         self._cached_bytes += _size(observation)
         while self._cached_bytes > CACHED_BYTES and len(self._cache) > 1:
             _, oldest = self._cache.popitem(last=False)
             self._cached_bytes -= _size(oldest)
+        return observation
 
     def _replay(self, number: int, payload: bytes) -> None:
         """Apply a record that was read back."""
@@ -323,4 +325,4 @@ class RolloutTree:
 
 
 def _size(observation: Observation) -> int:
-    return observation.frame.nbytes + observation.state.nbytes
+    return page_bytes(observation.frame.nbytes) + observation.state.nbytes

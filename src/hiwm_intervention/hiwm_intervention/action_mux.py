@@ -2,10 +2,10 @@
 """The multiplexer: one action a step, from the source that the phase puts in charge.
 
 Protocol. When the rig shows a new step, the answer of the source in charge to this very step is
-sent as soon as it is there. In realtime it is waited for 60 % of the period; then that source's
-newest proposal is sent if it is younger than its timeout, else the measured position is held. In
-lockstep it is waited for the source's timeout; then hold. There is one action a step, unless the
-rig falls silent in realtime: then hold is repeated every period.
+sent as soon as it is there. In realtime it is waited for 60 % of the period; then its answer to the
+step before is sent once more, if it is younger than its timeout, else the measured position is
+held. In lockstep it is waited for the source's timeout; then hold. There is one action a step,
+unless the rig falls silent in realtime: then hold is repeated every period.
 
 Actions are slew limited; what the limit changes while one source takes over from another is
 labelled HANDOVER, so that it is never taken for the choice of either. An actuated leader is driven
@@ -42,6 +42,9 @@ from hiwm_intervention.trigger import Trigger, TriggerWatch
 from hiwm_intervention.turn import Turn
 
 ANSWER_SHARE = 0.6  # of a period: how long realtime waits for the answer to this very step
+# So many steps after the one that it answers a proposal may be sent in realtime. A source that is
+# late or gone is thus held for within a tick, however young its newest word is.
+REPEATED_STEPS = 1
 
 
 class Multiplexer:
@@ -83,6 +86,7 @@ class Multiplexer:
         self._rig_timeout = rig_timeout
         self._starting = autonomous_at_start
         self._recording = not wait_for_recorder
+        self._recording_fault = ''
         self._sources = {name: ProposalSource(source) for name, source in settings.sources.items()}
         self._policy = self._sources[POLICY]
         devices = [source for source in self._sources.values() if source is not self._policy]
@@ -159,9 +163,12 @@ class Multiplexer:
         """A lock says whether it is set."""
         self._locks.take(name, level, self._clock())
 
-    def set_recording(self, recording: bool) -> None:
-        """The recorder says whether every topic goes into the bag."""
+    def set_recording(self, recording: bool, fault: str = '') -> None:
+        """The recorder says whether every topic goes into the bag, or why it has failed."""
         self._recording = self._recording or recording
+        before, self._recording_fault = self._recording_fault, fault
+        if fault and fault != before and self.takeover.observe(Event.RECORDING_FAILED):
+            self._entered(f'the recording has failed: {fault}')
 
     def request(self, event: Event, operator_id: str) -> Phase:
         """A person asks for an event; returns the phase afterwards.
@@ -175,6 +182,11 @@ class Multiplexer:
                 raise HiwmError(f'{reason}; release it before the reset', ErrorCode.ILLEGAL_EVENT)
         if event in {Event.RESUME, Event.TAKE_OVER} and self._rig is None:
             raise HiwmError('no rig has been heard yet; start one first', ErrorCode.NOT_READY)
+        if event in {Event.RESUME, Event.TAKE_OVER} and self._recording_fault:
+            raise HiwmError(
+                f'nothing is recorded any more ({self._recording_fault}); begin another session',
+                ErrorCode.STORAGE_FAULT,
+            )
         phase = self.takeover.request(event, operator_id)
         if event is Event.ASK or (event is Event.RELEASE and phase in HELD_BY_OPERATOR):
             # A question, or its end: nothing else changes.
@@ -280,9 +292,10 @@ class Multiplexer:
                 return None
         elif waited < ANSWER_SHARE * rig.period:
             return None
-        elif proposal is not None and fresh:
+        elif proposal is not None and fresh and proposal.step >= rig.step - REPEATED_STEPS:
             return self._drive(proposal, source, rig, now)
-        return self._hold(rig, now, f"the source '{source.settings.name}' is silent")
+        how = 'late' if proposal is not None and fresh else 'silent'
+        return self._hold(rig, now, f"the source '{source.settings.name}' is {how}")
 
     def _drive(
         self, proposal: Action, source: ProposalSource, rig: RigView, now: float

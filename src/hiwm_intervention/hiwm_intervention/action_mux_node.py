@@ -128,7 +128,8 @@ class ActionMuxNode(Node):
     # -- what comes in ---------------------------------------------------------------------------
 
     def _on_recorder(self, message: RecorderState) -> None:
-        self._mux.set_recording(bool(message.recording))
+        self._mux.set_recording(bool(message.recording), str(message.message))
+        self._act()
 
     def _on_rig(self, message: RigState) -> None:
         try:

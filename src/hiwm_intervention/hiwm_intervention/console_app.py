@@ -32,6 +32,7 @@ from hiwm_intervention.console_page import Connection, ForeignPage, Page, Scene
 from hiwm_intervention.console_protocol import LONGEST_MESSAGE, Ask, Hold, Seen, read_message
 
 HEARTBEAT = 5.0  # s
+FAREWELL = 1.0  # s for pages to answer that they are closed; a launch kills what stays for 5
 WIDEST = 4096  # px, of a frame that is asked for
 RESAMPLE = 0.05  # s; how often what a page from elsewhere holds is said again for it
 HEADERS = {
@@ -276,8 +277,15 @@ class ConsoleApp:
             self._callbacks.on_close(page.name)
 
     async def _say_goodbye(self, app: web.Application) -> None:
-        for page in list(self._pages.values()):
-            await page.socket.close(code=WSCloseCode.GOING_AWAY, message=b'the console stops')
+        """To all at once: a page that has no network any more does not answer."""
+        closing = [
+            asyncio.create_task(
+                page.socket.close(code=WSCloseCode.GOING_AWAY, message=b'the console stops')
+            )
+            for page in self._pages.values()
+        ]
+        if closing:
+            await asyncio.wait(closing, timeout=FAREWELL)
 
 
 def _refuse() -> web.Response:

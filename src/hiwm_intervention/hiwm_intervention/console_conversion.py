@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from hiwm_msgs.msg import MuxState, RecorderState, RigState, TreeBranch, TreeNode
 
 from hiwm_core.action import Source
@@ -22,7 +24,8 @@ def rig_report(message: RigState) -> RigReport:
         epoch=int(message.epoch),
         node=int(message.node),
         parent=int(message.parent),
-        branch=str(message.branch),
+        # Every node keeps its branch's name: once in memory, however many nodes it has.
+        branch=sys.intern(str(message.branch)),
         step=int(message.step),
         context=bool(message.context),
         mode=int(message.mode),
@@ -38,6 +41,7 @@ def rig_report(message: RigState) -> RigReport:
         can_set_pace=bool(message.can_set_pace),
         speed=float(message.speed),
         tick_time=float(message.tick_time),
+        executed_actions=int(message.executed_actions),
     )
 
 
@@ -88,7 +92,7 @@ def place_of(node: TreeNode) -> Place:
         node=int(node.node),
         parent=int(node.parent),
         step=int(node.step),
-        branch=str(node.branch),
+        branch=sys.intern(str(node.branch)),
         source=Source(node.source) if node.source in set(Source) else Source.NONE,
         progress=float(node.progress),
     )

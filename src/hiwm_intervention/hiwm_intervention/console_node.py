@@ -69,6 +69,8 @@ PARAMETERS = {
 ANSWERS_PER_PERIOD = 5
 TREE_PAGE = 1000
 LEDGER_SECONDS = 10
+# Sums over a large tree take a while, in which nobody is answered: a rest so many times as long.
+COUNT_REST = 50
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class ConsoleNode(Node):
         self._ledger = Ledger(values['record_dir'])
         self._resumed = ''  # the session whose sums were taken up
         self._seconds = 0
+        self._count_due = 0.0
         self._inbox: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self._guard = self.create_guard_condition(self._take_inbox)
         self._server = ConsoleServer(
@@ -306,7 +309,10 @@ class ConsoleNode(Node):
 
     def _on_second(self) -> None:
         self._requests.give_up(time.monotonic())
-        self._session.economics.count(self._task.name, self._session.tree)
+        began = time.monotonic()
+        if began >= self._count_due:
+            self._session.economics.count(self._task.name, self._session.tree)
+            self._count_due = began + COUNT_REST * (time.monotonic() - began)
         self._seconds += 1
         if self._seconds % LEDGER_SECONDS == 0:
             self._keep()

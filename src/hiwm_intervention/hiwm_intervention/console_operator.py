@@ -42,10 +42,12 @@ class ConsoleOperator:
 
     Attributes:
         inputs: The inputs that no frame has answered yet.
+        silent: Whether the last takeover ended because the page's samples stayed away.
     """
 
     def __init__(self, task: Task, sample_timeout: float) -> None:
         self.inputs = InputLog()
+        self.silent = False
         self._task = task
         self._timeout = sample_timeout
         self._keyboard = Keyboard(task)
@@ -79,6 +81,7 @@ class ConsoleOperator:
     def engage(self, now: float) -> None:
         """The page takes over: nothing is held yet, the reference begins at the measured joints."""
         self._engaged = True
+        self.silent = False
         self._hold = NOTHING
         self._sampled = now
         self._epoch = self._step = self._values = None
@@ -134,8 +137,9 @@ class ConsoleOperator:
         if not self._engaged:
             return None
         moved = self._epoch is not None and epoch != self._epoch
-        lost = now - self._sampled > self._timeout or not self._hold.deadman
-        if moved or lost:
+        unheard = now - self._sampled > self._timeout
+        if moved or unheard or not self._hold.deadman:
+            self.silent = unheard and not moved
             device = self._hold.device
             self.disengage()
             values = self._values if self._values is not None and not moved else None

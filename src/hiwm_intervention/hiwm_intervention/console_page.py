@@ -58,7 +58,8 @@ class Scene:
         if self._encoding is None or self._encoding[0] != number:
             loop = asyncio.get_running_loop()
             self._encoding = (number, loop.run_in_executor(None, encode_frame, frame))
-        return await self._encoding[1]
+        # Several pages wait for it: one that is closed meanwhile must not cancel it for all.
+        return await asyncio.shield(self._encoding[1])
 
 
 @dataclass(eq=False)

@@ -42,6 +42,7 @@ class RigReport:
     can_set_pace: bool = False
     speed: float = math.nan
     tick_time: float = math.nan
+    executed_actions: int = 0
 
     def tell(self) -> dict[str, Any]:
         """For the page."""

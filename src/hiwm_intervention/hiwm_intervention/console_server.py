@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from hiwm_core.error import ConfigurationError
 from hiwm_intervention.console_access import Access
-from hiwm_intervention.console_app import Callbacks, ConsoleApp
+from hiwm_intervention.console_app import FAREWELL, Callbacks, ConsoleApp
 
 SHORTEST_TOKEN = 16
-GOODBYE = 3.0  # s for pages to be told at the end
+GOODBYE = 1.0  # s for requests that are under way at the end
 
 
 class ConsoleServer:
@@ -91,7 +91,7 @@ class ConsoleServer:
         """Tell all pages and stop; the port is free afterwards."""
         self._call(self._stopping.set)
         if self._thread.is_alive():
-            self._thread.join(timeout=2 * GOODBYE)
+            self._thread.join(timeout=GOODBYE + 2 * FAREWELL)
         self._socket.close()
 
     def show(self, view: Mapping[str, Any]) -> None:

@@ -29,7 +29,7 @@ from hiwm_intervention.console_operator import ConsoleOperator
 from hiwm_intervention.console_protocol import Ask, Hold
 from hiwm_intervention.console_report import MuxReport, RecorderReport, RigReport
 from hiwm_intervention.console_tree import Place, TreeView
-from hiwm_intervention.takeover import HELD_BY_OPERATOR
+from hiwm_intervention.takeover import DRIVEN, HELD_BY_OPERATOR
 
 RATE_WINDOW = 2.0  # s
 SILENCE = 1.0  # s; a rig that says nothing for longer is said to be silent
@@ -55,6 +55,7 @@ class ConsoleSession:
         self._task = task
         self._name = name
         self._holder = ''
+        self._incident = ''  # what befell the session since somebody drove, as a sentence
         self._engaged_stamp = 0
         self._rig: RigReport | None = None
         self._mux: MuxReport | None = None
@@ -90,6 +91,11 @@ class ConsoleSession:
             self.tree = TreeView(self.tree.generation + 1)
         if report.mode != Mode.RUNNING or (before and before.mode != Mode.RUNNING):
             self._ticks.clear()
+        if before is not None and report.executed_actions < before.executed_actions:
+            self._incident = (
+                f'The rig was gone for {now - self._rig_heard:.0f} s and was started again '
+                f'at step {report.step} of {report.branch}.'
+            )
         if report.mode == Mode.RUNNING and (before is None or report.node != before.node):
             self._ticks.append(now)
             while now - self._ticks[0] > RATE_WINDOW:
@@ -105,6 +111,9 @@ class ConsoleSession:
 
     def see_mux(self, report: MuxReport, now: float) -> None:
         """A state of the multiplexer."""
+        was_driven = self._mux is not None and self._mux.phase in DRIVEN
+        if report.phase in DRIVEN and not was_driven:
+            self._incident = ''
         self._mux = report
         self._mux_heard = now
         self.economics.see_human_time(report.human_time)
@@ -148,6 +157,7 @@ class ConsoleSession:
         if page != self._holder:
             return False
         self._holder = ''
+        self._incident = 'The page that drove was closed or lost its connection.'
         self.operator.lose()
         return True
 
@@ -180,13 +190,16 @@ class ConsoleSession:
         """The operator's action that is due now, if any."""
         if self._rig is None or self._joints is None:
             return None
-        return self.operator.answer(
+        action = self.operator.answer(
             self._rig.epoch,
             self._rig.step,
             self._joints,
             now,
             lockstep=self._rig.pace == Pace.LOCKSTEP,
         )
+        if action is not None and self.operator.silent and not self._incident:
+            self._incident = 'Nothing was heard any more of the page that drove.'
+        return action
 
     # -- what pages are told ---------------------------------------------------------------------
 
@@ -218,6 +231,7 @@ class ConsoleSession:
         return {
             'holder': self._holder,
             'held': sorted(self.operator.held),
+            'incident': self._incident,
             'rig': self._tell_rig(now),
             'mux': mux.tell() if mux else None,
             'recorder': recorder.tell() if recorder else None,

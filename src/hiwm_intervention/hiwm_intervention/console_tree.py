@@ -13,7 +13,7 @@ from hiwm_core.rollout_tree import Label
 from hiwm_intervention.console_protocol import finite
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Lane:
     """One branch; see `hiwm_msgs/msg/TreeBranch`."""
 
@@ -25,7 +25,7 @@ class Lane:
     note: str = ''
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """A node without its frame; see `hiwm_msgs/msg/TreeNode`."""
 

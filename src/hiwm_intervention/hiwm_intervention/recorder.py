@@ -158,9 +158,9 @@ class Recorder:
                     marked = now
                     with suppress(OSError):
                         self._mark.update(self._bag.messages)
-                if now - looked >= DISK_CHECK_PERIOD:
+                if now - looked >= DISK_CHECK_PERIOD and not self._fault:
                     looked = now
-                    self._free = self._check_free(self.folder)
+                    self._look_at_disk()
         except HiwmError as error:
             self._fail(error.message)
         try:
@@ -171,6 +171,14 @@ class Recorder:
             self._mark.remove()
         else:
             self._mark.release()
+
+    def _look_at_disk(self) -> None:
+        """A disk that fills up ends the recording while there is room for all that was taken."""
+        try:
+            self._free = self._check_free(self.folder)
+        except HiwmError as error:
+            self._fail(error.message)
+            self._queue.put(None)
 
     def _fail(self, sentence: str) -> None:
         """The first sentence counts: what follows from it tells nobody anything."""

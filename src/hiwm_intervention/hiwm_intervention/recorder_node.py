@@ -146,6 +146,8 @@ class RecorderNode(Node):
         """Every now and then: has the recording failed, or is it to end?"""
         self._pass_on(self._recovery.news())
         if self._recorder.fault:
+            # Nobody is to drive unrecorded for longer than this takes to be heard.
+            self._tell()
             self.get_logger().error(self._recorder.fault)
             self.exit_code = 1
             self._end()

@@ -50,6 +50,7 @@ class Event(IntEnum):
     DISCONTINUITY = 103  # the rig was reset, rolled back or branched
     RIG_STOPPED = 104  # the rig was paused by somebody else, or stopped by a fault
     TRIGGERED = 105  # one of the configured triggers asks for a person
+    RECORDING_FAILED = 106  # the recorder cannot go on
 
 
 REQUESTS = frozenset(event for event in Event if event < Event.ALIGNED)
@@ -63,10 +64,12 @@ TABLE: dict[tuple[Phase, Event], Phase] = {
     (Phase.AUTONOMOUS, Event.DISCONTINUITY): Phase.PAUSED,
     (Phase.AUTONOMOUS, Event.RIG_STOPPED): Phase.PAUSED,
     (Phase.AUTONOMOUS, Event.TRIGGERED): Phase.PAUSED,
+    (Phase.AUTONOMOUS, Event.RECORDING_FAILED): Phase.PAUSED,
     (Phase.PAUSED, Event.RESUME): Phase.AUTONOMOUS,
     (Phase.PAUSED, Event.TAKE_OVER): Phase.HANDOVER,
     (Phase.PAUSED, Event.LOCK): Phase.LOCKED,
     (Phase.PAUSED, Event.DISCONTINUITY): Phase.PAUSED,
+    (Phase.PAUSED, Event.RECORDING_FAILED): Phase.PAUSED,
     (Phase.HANDOVER, Event.PAUSE): Phase.PAUSED,
     (Phase.HANDOVER, Event.RELEASE): Phase.PAUSED,
     (Phase.HANDOVER, Event.ASK): Phase.HANDOVER,
@@ -75,6 +78,7 @@ TABLE: dict[tuple[Phase, Event], Phase] = {
     (Phase.HANDOVER, Event.OPERATOR_LOST): Phase.PAUSED,
     (Phase.HANDOVER, Event.DISCONTINUITY): Phase.PAUSED,
     (Phase.HANDOVER, Event.RIG_STOPPED): Phase.PAUSED,
+    (Phase.HANDOVER, Event.RECORDING_FAILED): Phase.PAUSED,
     (Phase.CORRECTING, Event.PAUSE): Phase.PAUSED,
     (Phase.CORRECTING, Event.RELEASE): Phase.PAUSED,
     (Phase.CORRECTING, Event.ASK): Phase.CORRECTING,
@@ -82,6 +86,7 @@ TABLE: dict[tuple[Phase, Event], Phase] = {
     (Phase.CORRECTING, Event.OPERATOR_LOST): Phase.PAUSED,
     (Phase.CORRECTING, Event.DISCONTINUITY): Phase.PAUSED,
     (Phase.CORRECTING, Event.RIG_STOPPED): Phase.PAUSED,
+    (Phase.CORRECTING, Event.RECORDING_FAILED): Phase.PAUSED,
     (Phase.LOCKED, Event.LOCK): Phase.LOCKED,
     (Phase.LOCKED, Event.RESET): Phase.PAUSED,
 }

@@ -82,6 +82,53 @@ def test_realtime_takes_an_older_proposal_after_60_percent_and_holds_after_the_t
     assert session.mux.status().reason == ''
 
 
+def test_realtime_sends_an_answer_once_more_and_then_holds() -> None:
+    session = policy_driven()
+    session.propose('policy', np.array([0.3, 0.2]))
+    session.next_step()
+    assert only(session.wait(0.061)).source is Source.POLICY
+    # It is far younger than the timeout, and nobody knows whether the policy is still there.
+    session.next_step()
+    assert only(session.wait(0.061)).source is Source.HOLD
+    assert session.mux.status().reason == "the source 'policy' is late"
+    session.next_step()
+    assert only(session.propose('policy', session.joints)).source is Source.POLICY
+    assert not session.mux.status().holding
+
+
+@pytest.mark.parametrize('pace', Pace)
+def test_a_policy_that_is_two_seconds_late_all_the_time_never_drives(pace: Pace) -> None:
+    session = policy_driven(pace)
+    session.show(step=100)
+    session.wait(POLICY_TIMEOUT + 0.01)
+    for _ in range(30):
+        session.next_step()
+        session.propose('policy', np.array([0.3, 0.2]), step=session.rig.step - 20)
+        held = only(session.wait(0.061) or session.wait(POLICY_TIMEOUT))
+        assert (held.source, held.step) == (Source.HOLD, session.rig.step)
+    assert session.mux.status().holding
+    assert "'policy' is" in session.mux.status().reason
+
+
+@pytest.mark.parametrize('driven', [policy_driven, operator_driven])
+def test_a_recording_that_fails_pauses_and_nobody_drives_unrecorded(driven: object) -> None:
+    session = driven(Pace.REALTIME)  # type: ignore[operator]
+    session.next_step()
+    session.mux.set_recording(False, 'the disk is full')
+    assert session.phase is Phase.PAUSED
+    assert session.mux.status().reason == 'the recording has failed: the disk is full'
+    assert session.mux.next_command() is Command.PAUSE
+    assert only(session.wait(0.1)).source is Source.HOLD
+    session.show(mode=Mode.PAUSED)
+    for event in (Event.RESUME, Event.TAKE_OVER):
+        with pytest.raises(HiwmError, match='the disk is full') as refusal:
+            session.mux.request(event, 'ada')
+        assert refusal.value.code is ErrorCode.STORAGE_FAULT
+    # Another recorder goes on.
+    session.mux.set_recording(True)
+    assert session.mux.request(Event.RESUME, 'ada') is Phase.AUTONOMOUS
+
+
 def test_lockstep_waits_for_the_answer_until_the_timeout_then_holds_once() -> None:
     session = policy_driven(Pace.LOCKSTEP)
     session.propose('policy')

@@ -16,7 +16,7 @@ import pytest
 from hiwm_intervention.console_access import Access
 from hiwm_intervention.console_app import Callbacks, ConsoleApp
 from hiwm_intervention.console_iws import Begin
-from hiwm_intervention.console_page import WINDOW
+from hiwm_intervention.console_page import WINDOW, Scene
 from hiwm_intervention.console_protocol import Ask, Hold, unpack_view
 
 TOKEN = 'a-token-of-the-test'
@@ -228,6 +228,7 @@ NEWS: dict[str, Any] = {
     'nodes': [[1, 0, 0, 0, 0, None]],
     'lanes': [{'number': 0, 'name': 'run-1'}],
     'checkpoints': None,
+    'whole': True,
 }
 
 
@@ -294,3 +295,16 @@ def test_a_slow_page_does_not_slow_another() -> None:
             assert view['step'] == step
 
     run(body)
+
+
+def test_a_page_that_goes_takes_no_picture_from_the_others() -> None:
+    async def scenario() -> None:
+        scene = Scene('key')
+        scene.take_frame(np.zeros((480, 640, 3), np.uint8), 1)
+        first, second = (asyncio.create_task(scene.image()) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await second
+        assert await scene.image() == await second
+
+    asyncio.run(scenario())

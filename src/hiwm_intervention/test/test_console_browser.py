@@ -61,7 +61,9 @@ def test_branches_appear_are_judged_and_lead_back(operator: Operator) -> None:
     operator.pause()
     end, picture = operator.step, operator.pixels()
     trunk = operator.text('branch')
-    operator.page.keyboard.press('Backspace')  # the usual number of steps is further than the start
+    operator.page.fill('#rollback-steps', str(end + 1))
+    operator.page.keyboard.press('Escape')
+    operator.page.keyboard.press('Backspace')
     until(lambda: 'is too far' in operator.text('alarm'), 'a refusal in words')
     operator.roll_back(3)
     name = f'left-{time.monotonic_ns()}'

@@ -218,6 +218,46 @@ def test_a_silent_rig_is_said_to_be_silent(session: ConsoleSession) -> None:
     assert session.tell(7.3)['rig']['silent_seconds'] == 7
 
 
+def test_pages_are_told_what_ended_a_takeover_until_somebody_drives(
+    session: ConsoleSession,
+) -> None:
+    take_over(session, 'page-a')
+    session.see_mux(mux(Phase.CORRECTING, 'page-a'), 0.0)
+    assert session.tell(0.0)['incident'] == ''
+    session.close('page-a')
+    # One that was on its way tells nothing new.
+    session.see_mux(mux(Phase.CORRECTING, 'page-a'), 0.1)
+    session.see_mux(mux(Phase.PAUSED), 0.2)
+    assert 'was closed' in session.tell(0.2)['incident']
+    session.see_mux(mux(Phase.AUTONOMOUS), 0.3)
+    assert session.tell(0.3)['incident'] == ''
+
+
+def test_pages_are_told_of_samples_that_stay_away_and_not_of_an_open_hand(
+    session: ConsoleSession,
+) -> None:
+    take_over(session, 'page-a')
+    action = session.answer(100.0)
+    assert action is not None and not action.deadman
+    assert 'Nothing was heard' in session.tell(100.0)['incident']
+    session.see_mux(mux(Phase.PAUSED), 100.0)
+    session.see_mux(mux(Phase.HANDOVER, 'page-a', stamp=20 * SECOND), 100.1)
+    take_over(session, 'page-a', stamp=20 * SECOND, now=100.1)
+    session.hold('page-a', Hold(deadman=False), 100.2)
+    action = session.answer(100.2)
+    assert action is not None and not action.deadman
+    assert session.tell(100.2)['incident'] == ''
+
+
+def test_a_rig_that_was_started_again_is_told_of(session: ConsoleSession) -> None:
+    session.see_rig(rig(epoch=3, step=40, executed_actions=40), 10.0)
+    session.see_rig(rig(epoch=4, step=30, executed_actions=40), 10.1)
+    assert session.tell(10.1)['incident'] == ''
+    session.see_rig(rig(epoch=5, step=31, executed_actions=0), 14.1)
+    told = session.tell(14.1)['incident']
+    assert told == 'The rig was gone for 4 s and was started again at step 31 of run-1.'
+
+
 def test_who_no_longer_speaks_is_not_said_to_be_there(session: ConsoleSession) -> None:
     session.see_mux(mux(Phase.AUTONOMOUS), 0.0)
     session.see_recorder(recorder(), 0.0)

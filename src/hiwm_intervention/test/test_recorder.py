@@ -17,7 +17,7 @@ from rosbags.rosbag2 import Reader
 
 from hiwm_core.contract import IMAGE, MUX_STATE, RECORDED_TOPICS
 from hiwm_core.error import ErrorCode, HiwmError
-from hiwm_intervention.recorder import Recorder, describe_session, free_bag
+from hiwm_intervention.recorder import DISK_CHECK_PERIOD, Recorder, describe_session, free_bag
 
 PLENTY = 10**12
 PATIENCE = 20.0  # s
@@ -86,6 +86,30 @@ def test_a_disk_that_fills_ends_the_recording_and_keeps_what_there_is(tmp_path: 
     recording.take(MUX_STATE.name, b'\0\1\0\0after', 2)
     assert recording.close() == recording.fault
     assert [data for _, _, data in contents(tmp_path / 'bag')] == [b'\0\1\0\0before']
+
+
+def test_a_disk_that_fills_loses_nothing_that_was_taken(tmp_path: Path) -> None:
+    free = [PLENTY]
+    recording: Recorder
+
+    def fill_up(topic: str, data: bytes, stamp: int) -> None:
+        """While the first message is written, others come and the disk fills."""
+        if stamp == 0:
+            for number in range(1, 100):
+                recording.take(MUX_STATE.name, b'\0\1\0\0waits', number)
+            free[0] = 999
+            time.sleep(1.1 * DISK_CHECK_PERIOD)
+
+    recording = recorder(
+        tmp_path / 'bag',
+        min_free_bytes=1000,
+        measure_free=lambda folder: free[0],
+        written=fill_up,
+    )
+    recording.take(MUX_STATE.name, b'\0\1\0\0first', 0)
+    until(lambda: recording.fault)
+    assert recording.close() == recording.fault
+    assert [stamp for _, stamp, _ in contents(tmp_path / 'bag')] == list(range(100))
 
 
 def test_a_write_that_fails_ends_the_recording(tmp_path: Path) -> None:

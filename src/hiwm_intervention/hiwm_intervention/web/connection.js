@@ -2,6 +2,8 @@
 // The WebSocket to the server: views in, asks and what is held out, and back again after every loss.
 
 const RETRY_MS = 1000;
+// The server says something every second. A network that was cut closes nothing: silence tells.
+const SILENCE_MS = 4000;
 
 export class Connection {
   // `on` has hello(message), view(view, image), up(), down(reason); image is a Blob or null.
@@ -11,9 +13,11 @@ export class Connection {
     this.nextAsk = 1;
     this.open = false;
     this.connect();
+    setInterval(() => this.watch(), RETRY_MS);
   }
 
   connect() {
+    this.heard = performance.now();
     const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
     this.socket = new WebSocket(`${scheme}://${location.host}/ws`);
     this.socket.binaryType = 'arraybuffer';
@@ -24,6 +28,7 @@ export class Connection {
       this.on.up();
     };
     this.socket.onmessage = (event) => {
+      this.heard = performance.now();
       if (typeof event.data === 'string') {
         this.take(JSON.parse(event.data));
       } else {
@@ -51,20 +56,31 @@ export class Connection {
     this.send({ type: 'seen', seq: view.seq });
   }
 
+  // A page that is not shown may be given no time to listen, so its silence means nothing.
+  watch() {
+    if (document.hidden || performance.now() - this.heard < SILENCE_MS) return;
+    const { socket } = this;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close();
+    this.lost();
+  }
+
   async lost() {
     this.open = false;
+    this.heard = Infinity;
     for (const settle of this.asks.values()) {
       settle({ ok: false, text: 'The connection was lost before an answer came.' });
     }
     this.asks.clear();
-    this.on.down(await this.reason());
+    this.on.down('lost');
+    if ((await this.reason()) === 'refused') this.on.down('refused');
     setTimeout(() => this.connect(), RETRY_MS);
   }
 
   // A browser does not say why a WebSocket was refused; a request of the page does.
   async reason() {
     try {
-      const response = await fetch('/', { method: 'HEAD' });
+      const response = await fetch('/', { method: 'HEAD', signal: AbortSignal.timeout(SILENCE_MS) });
       return response.status === 403 ? 'refused' : 'lost';
     } catch {
       return 'lost';

@@ -57,10 +57,11 @@ export class Desk {
 
   // The most pressing reason why things are as they are; empty if there is nothing to say.
   why() {
-    const { rig, mux, holder } = this.view;
+    const { rig, mux, holder, incident } = this.view;
     if (rig?.message) return rig.message;
     if (!rig) return 'The rig is not running.';
     if (rig.silent_seconds) return `The rig has said nothing for ${rig.silent_seconds} s.`;
+    if (incident) return incident;
     if (this.driving && mux.asked_by) return `${plain(mux.asked_by)} asks for the wheel: T releases it.`;
     if (holder && !this.mine) {
       return mux?.asked_by === this.me ? 'You asked for the wheel.' : 'This page watches until they let go.';
