@@ -17,5 +17,10 @@ setup(
     maintainer_email='maintainers@hiwm.example.com',
     description='What every part of Hi-WM shares, without ROS: tasks, rollout tree, rig, episodes.',
     license='Apache-2.0',
-    entry_points={'console_scripts': []},
+    entry_points={
+        'console_scripts': [
+            'export_lerobot = hiwm_core.export_lerobot:main',
+            'sessions = hiwm_core.sessions:main',
+        ],
+    },
 )

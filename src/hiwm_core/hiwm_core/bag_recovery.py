@@ -25,6 +25,7 @@ METADATA_VERSION = 9
 RESERVE_NAME = '.reserve'
 WORK_SUFFIX = '.recovering'
 TORN_SUFFIX = '.torn'
+RECOVERED = 'recovered'  # in a bag's custom data: its recorder was killed
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def _write_metadata(bag: Path, summaries: dict[Path, McapSummary]) -> None:
             }
             for file, summary in summaries.items()
         ],
-        'custom_data': told.get('custom_data'),
+        'custom_data': (told.get('custom_data') or {}) | {RECOVERED: 'true'},
         'ros_distro': told.get('ros_distro') or '',
     }
     partial = bag / f'.{METADATA_NAME}{WORK_SUFFIX}'

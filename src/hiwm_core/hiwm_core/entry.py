@@ -74,6 +74,10 @@ class Entry:
             raise self.refusal(key, f'must be [low, high] with low <= high, not {list(numbers)}')
         return (numbers[0], numbers[1])
 
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """A list of numbers."""
+        return self._numbers(self._get(key), key)
+
     def points(self, key: str) -> tuple[tuple[float, ...], ...]:
         """A list of lists of numbers."""
         return tuple(self._numbers(point, key) for point in self._list(self._get(key), key))

@@ -7,7 +7,7 @@ their common beginning is in each of them, and `Episode.nodes` tells which frame
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 import logging
@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hiwm_core.bag_reader import find_bags
-from hiwm_core.error import HiwmError
-from hiwm_core.session_log import SessionLog, read_session
+from hiwm_core.bag_reader import check_bag, find_bags
+from hiwm_core.bag_recovery import BAG_NAME
+from hiwm_core.error import ErrorCode, HiwmError
+from hiwm_core.session_gathering import OtherTreeError
+from hiwm_core.session_log import SessionLog, read_bags, read_session
 from hiwm_core.session_tree import LoggedBranch, LoggedNode
 from hiwm_core.task import Task
 
@@ -42,9 +44,20 @@ class Episode:
         actions: float64 (T, A), executed between frame t and t+1, in the task's order and units.
         sources: uint8 (T,), who chose them: Action.SOURCE_*.
         shadow: float64 (T, A), what the policy proposed at the same time; NaN where nothing.
+        spread: float64 (T,), how far the policy's own samples for that proposal lay apart, 1: the
+            task's `max_step`; NaN where unknown.
         phases: uint8 (T,), MuxState.PHASE_* at the time; 0 unknown.
+        triggers: uint8 (T,), MuxState.TRIGGER_* of an automatic pause that came after the step.
+        human_seconds: float64 (T,), operator time since the step that the session made before this
+            one, thinking included; NaN where unknown. Adds up over different steps, not over
+            episodes, which share steps.
+        fidelity: float64 (T+1,), how far each frame can be trusted, 0 to 1; NaN where unknown.
+        epochs: uint32 (T+1,), the rig's epoch in which each frame was made.
+        stamps: int64 (T+1,), of the frames, in nanoseconds.
         nodes: uint64 (T+1,), ids in the session's rollout tree.
         branch: The branch's name.
+        parent: The branch that it left; empty if it began with a reset.
+        fork: The frame at which it left; frames before are the parent's. 0 without a parent.
         label: A person's judgement, Label.LABEL_*.
         success: The label's word; without one the recorder's, or the task's criterion in any frame.
     """
@@ -60,35 +73,109 @@ class Episode:
     actions: NDArray[np.float64]
     sources: NDArray[np.uint8]
     shadow: NDArray[np.float64]
+    spread: NDArray[np.float64]
     phases: NDArray[np.uint8]
+    triggers: NDArray[np.uint8]
+    human_seconds: NDArray[np.float64]
+    fidelity: NDArray[np.float64]
+    epochs: NDArray[np.uint32]
+    stamps: NDArray[np.int64]
     nodes: NDArray[np.uint64]
     branch: str
+    parent: str
+    fork: int
     label: int
     success: bool
 
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.actions)
 
-def read_episodes(path: Path, task: Task) -> Iterator[Episode]:
-    """Every episode in a bag, or in all bags below a folder, in the order of their paths.
+    @property
+    def is_branch(self) -> bool:
+        """Whether it left another branch; else it is an attempt from a start."""
+        return bool(self.parent)
 
-    Among several bags, one that is damaged or of another task is named in a warning and skipped.
+
+def read_episodes(path: Path | Sequence[Path], task: Task) -> Iterator[Episode]:
+    """Every episode in a bag, or in all bags below folders, in the order of their paths.
+
+    Only one session is held in memory at a time. Among several bags, one that is damaged or of
+    another task is named in a warning and skipped, and so is a bag that is named twice.
+
+    Args:
+        path: A bag's folder, a folder with bags below it, or several of either.
 
     Raises:
         HiwmError: There is no bag, or the only one cannot be used; the sentence names its path.
     """
-    bags = find_bags(path)
-    for bag in bags:
-        try:
-            log = read_session(bag, task)
-        except HiwmError as error:
-            if len(bags) == 1:
-                raise
-            LOGGER.warning('%s; it is skipped', error.message)
-            continue
+    for log in read_logs([path] if isinstance(path, Path) else path, task):
         yield from episodes_of(log, task)
 
 
+def read_logs(paths: Iterable[Path], task: Task, *, frames: bool = True) -> Iterator[SessionLog]:
+    """The sessions below folders, one after the other; see `read_episodes`.
+
+    Args:
+        frames: As in `read_bags`.
+    """
+    sessions = sessions_of(bag for path in paths for bag in find_bags(path))
+    for bags in sessions:
+        try:
+            logs = _read_session(bags, task, frames=frames)
+        except HiwmError as error:
+            if len(sessions) == 1:
+                raise
+            LOGGER.warning('%s; it is skipped', error.message)
+            continue
+        for log in logs:
+            for remark in log.remarks:
+                LOGGER.warning('%s', remark)
+            yield log
+
+
+def sessions_of(bags: Iterable[Path]) -> list[list[Path]]:
+    """The bags of each session: those that the recorder named `bag`, `bag-2`, ... go together."""
+    sessions: dict[Path, list[Path]] = {}
+    for bag in dict.fromkeys(bags):
+        sessions.setdefault(bag.parent if BAG_NAME.fullmatch(bag.name) else bag, []).append(bag)
+    return [sorted(session, key=_bag_number) for session in sessions.values()]
+
+
+def _bag_number(bag: Path) -> int:
+    number = bag.name.rpartition('-')[2]
+    return int(number) if number.isdigit() else 1
+
+
+def _read_session(bags: list[Path], task: Task, *, frames: bool) -> Iterable[SessionLog]:
+    """A session; without the bags of it that are damaged, which are named.
+
+    Bags that are not of one tree, because the rig's journal was removed, are sessions of their own.
+    """
+    if len(bags) == 1:
+        return [read_session(bags[0], task, frames=frames)]
+    whole = []
+    for bag in bags:
+        try:
+            check_bag(bag)
+        except HiwmError as error:
+            LOGGER.warning('%s; it is skipped', error.message)
+        else:
+            whole.append(bag)
+    if not whole:
+        raise HiwmError(
+            f'none of the {len(bags)} bags in {bags[0].parent} can be read',
+            ErrorCode.STORAGE_FAULT,
+        )
+    try:
+        return [read_bags(whole, task, frames=frames)]
+    except OtherTreeError:
+        return (read_session(bag, task, frames=frames) for bag in whole)
+
+
 def episodes_of(log: SessionLog, task: Task) -> Iterator[Episode]:
-    """The episodes of one bag: every leaf of the tree ends one, and so does every label."""
+    """The episodes of one session: every leaf of the tree ends one, and so does every label."""
     tree = log.tree
     parents = set(tree.parents().values())
     for branch in tree.branches.values():
@@ -124,13 +211,10 @@ def _unbroken(log: SessionLog, branch: LoggedBranch) -> list[LoggedNode]:
 def _episode(log: SessionLog, task: Task, branch: LoggedBranch, path: list[LoggedNode]) -> Episode:
     rows = _index([node.row for node in path])
     steps = _index([node.row for node in path[1:]])
-    progress = log.progress[rows]
-    if branch.label != LABEL_NONE:
-        success = branch.label == LABEL_SUCCESS
-    elif 'success' in log.custom_data:
-        success = log.custom_data['success'].lower() in {'true', '1'}
-    else:
-        success = bool((progress > task.success_above).any())
+    nodes = np.array([node.id for node in path], np.uint64)
+    left = log.tree.nodes.get(branch.fork)
+    parent = left.branch if left is not None and left.branch != branch.name else ''
+    fork = np.flatnonzero(nodes == branch.fork) if parent else np.empty(0, np.intp)
     return Episode(
         task=task.name,
         session=log.custom_data.get('session', log.path.name),
@@ -139,16 +223,32 @@ def _episode(log: SessionLog, task: Task, branch: LoggedBranch, path: list[Logge
         frames=log.frames[rows],
         joints=log.joints[rows],
         scene=log.scene[rows],
-        progress=progress,
+        progress=log.progress[rows],
         actions=log.actions[steps],
         sources=log.sources[steps],
         shadow=log.shadow[steps],
+        spread=log.spread[steps],
         phases=log.phases[steps],
-        nodes=np.array([node.id for node in path], np.uint64),
+        triggers=log.triggers[steps],
+        human_seconds=log.human_seconds[steps],
+        fidelity=log.fidelity[rows],
+        epochs=np.array([node.epoch for node in path], np.uint32),
+        stamps=np.array([node.stamp for node in path], np.int64),
+        nodes=nodes,
         branch=branch.name,
+        parent=parent,
+        fork=int(fork[0]) if fork.size else 0,
         label=branch.label,
-        success=success,
+        success=_succeeded(log, task, branch, path),
     )
+
+
+def _succeeded(log: SessionLog, task: Task, branch: LoggedBranch, path: list[LoggedNode]) -> bool:
+    if branch.label != LABEL_NONE:
+        return branch.label == LABEL_SUCCESS
+    if 'success' in log.custom_data:
+        return log.custom_data['success'].lower() in {'true', '1'}
+    return any(task.succeeded(log.progress[node.row], log.success[node.row]) for node in path)
 
 
 def _index(rows: list[int]) -> slice | NDArray[np.intp]:

@@ -114,6 +114,11 @@ class Rig:
         """Whether an action has come for the very step at which the rig stands."""
         return self._waiting is not None and self._waiting.step == self.head.step
 
+    @property
+    def waiting(self) -> Action | None:
+        """The newest action that came; None: none has since the rig last began to run."""
+        return self._waiting
+
     def reject(self) -> None:
         """Count an action that could not be read."""
         self.rejected_actions += 1

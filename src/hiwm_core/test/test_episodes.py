@@ -10,197 +10,20 @@ import subprocess
 import sys
 from typing import Any
 
-from builtin_interfaces.msg import Time
-from hiwm_msgs.msg import Action as ActionMessage
-from hiwm_msgs.msg import MuxState, RigState, TreeEvent
 import numpy as np
 import pytest
-from rclpy.serialization import serialize_message
-from sensor_msgs.msg import Image, JointState
+from written_session import HUMAN_SECONDS, PERIOD, WrittenSession
 
-from hiwm_core.action import Action, Source
-from hiwm_core.contract import (
-    ACTION,
-    IMAGE,
-    JOINT_STATES,
-    MUX_STATE,
-    POLICY_ACTION,
-    RECORDED_TOPICS,
-    RIG_EXECUTED,
-    RIG_STATE,
-    RIG_TREE,
-    Topic,
-)
+from hiwm_core.action import Source
+from hiwm_core.contract import IMAGE, RECORDED_TOPICS, RIG_EXECUTED, RIG_STATE, Topic
 from hiwm_core.episodes import Episode, read_episodes
 from hiwm_core.error import ErrorCode, HiwmError
-from hiwm_core.observation import Observation
-from hiwm_core.rig import Rig
-from hiwm_core.rollout_tree import Label, Node, RolloutTree
+from hiwm_core.rollout_tree import Label
 from hiwm_core.session_bag import SessionBag
 from hiwm_core.session_log import frames_digest, read_session
 from hiwm_core.task import Task, load_task
 
-CONTEXT = 4
-PERIOD = 100_000_000
-FILE_BYTES = 200_000  # small enough that a session takes several files
 ZSTD_MAGIC = bytes.fromhex('28b52ffd')
-PHASE_OF = {
-    Source.POLICY: MuxState.PHASE_AUTONOMOUS,
-    Source.OPERATOR: MuxState.PHASE_CORRECTING,
-    Source.HANDOVER: MuxState.PHASE_HANDOVER,
-    Source.HOLD: MuxState.PHASE_PAUSED,
-}
-
-
-class WrittenSession:
-    """A rig with its tree, whose every step is written to a bag as the nodes of a session would.
-
-    The bag is split into several files. Observations are seeded noise: a bag does not care what
-    they show, and noise cannot be mixed up.
-    """
-
-    def __init__(self, folder: Path, task: Task, **custom_data: str) -> None:
-        self.task = task
-        self.tree = RolloutTree(folder / 'tree', seed=3)
-        self.rig = Rig(task, self.tree)
-        self.random = np.random.default_rng(11)
-        self.now = 1_700_000_000_000_000_000
-        self.path = folder / 'bag'
-        self.shadow: dict[int, np.ndarray] = {}
-        self.phases: dict[int, int] = {}
-        data = {'kind': 'session', 'task': task.name, 'session': 'synthetic', **custom_data}
-        self.bag = SessionBag(self.path, RECORDED_TOPICS, data, max_file_bytes=FILE_BYTES)
-
-    def write(self, topic: Topic, message: Any) -> None:
-        self.bag.write(topic.name, serialize_message(message), self.now)
-        self.now += 1_000
-
-    def stamp(self) -> Time:
-        return Time(sec=self.now // 10**9, nanosec=self.now % 10**9)
-
-    def observe(self) -> Observation:
-        task = self.task
-        return Observation(
-            frame=self.random.integers(0, 256, task.frame_shape, np.uint8),
-            joints=self.random.uniform(0, 0.5, len(task.joints)),
-            scene=self.random.uniform(0, 0.5, len(task.scene)),
-            progress=float(self.random.uniform(0, 0.9)),
-        )
-
-    def show(self, node: Node, *, context: bool = False) -> Time:
-        """Publish a node, in an order that changes from frame to frame."""
-        self.now += PERIOD
-        stamp = self.stamp()
-        seen = self.tree.observation(node.id)
-        state = RigState(
-            session='synthetic',
-            task=self.task.name,
-            epoch=self.tree.epoch,
-            node=node.id,
-            parent=node.parent,
-            branch=self.rig.branch,
-            step=node.step,
-            context=context,
-            mode=int(self.rig.mode),
-            progress=seen.progress,
-            scene_names=list(self.task.scene_names),
-            scene_values=seen.scene.tolist(),
-        )
-        image = Image(height=seen.frame.shape[0], width=seen.frame.shape[1], encoding='rgb8')
-        image.step, image.data = image.width * 3, seen.frame.tobytes()
-        # Backwards, to see that joints are matched by name.
-        joints = JointState(
-            name=list(self.task.joint_names)[::-1], position=seen.joints.tolist()[::-1]
-        )
-        parts = [(RIG_STATE, state), (IMAGE, image), (JOINT_STATES, joints)]
-        for index in self.random.permutation(3):
-            topic, message = parts[index]
-            message.header.stamp = stamp
-            self.write(topic, message)
-        if not context:
-            # The rig's state is sent again on every change of mode.
-            self.write(RIG_STATE, state)
-        return stamp
-
-    def show_context(self) -> None:
-        for node in self.rig.context_nodes(CONTEXT):
-            self.show(node, context=True)
-
-    def event(self, kind: int, **fields: Any) -> None:
-        self.write(RIG_TREE, TreeEvent(kind=kind, epoch=self.tree.epoch, **fields))
-
-    def message(self, action: Action) -> ActionMessage:
-        message = ActionMessage(
-            source=int(action.source),
-            names=list(self.task.action_names),
-            values=action.values.tolist(),
-            epoch=action.epoch,
-            observation_step=action.step,
-        )
-        message.header.stamp = self.stamp()
-        return message
-
-    def reset(self, seed: int) -> None:
-        node = self.rig.reset(self.observe(), key=seed)
-        self.event(TreeEvent.KIND_RESET, node=node.id, branch=node.branch, seed=seed)
-        self.show_context()
-
-    def step(self, source: Source) -> Node:
-        task, head = self.task, self.rig.head
-        values = self.random.uniform(task.action_low, task.action_high)
-        proposal = None
-        if self.random.random() < 0.8:
-            proposal = self.random.uniform(task.action_low, task.action_high)
-            answer = Action(proposal, Source.POLICY, self.tree.epoch, head.step)
-            self.write(POLICY_ACTION, self.message(answer))
-        action = Action(values, source, self.tree.epoch, head.step)
-        phase = PHASE_OF[source]
-        self.write(MUX_STATE, self._mux_state(phase))
-        self.write(ACTION, self.message(action))
-        # A phase that begins while the rig computes does not count for the step under way.
-        self.write(MUX_STATE, self._mux_state(MuxState.PHASE_PAUSED))
-        self.rig.receive(action)
-        request = self.rig.begin_step()
-        node = self.rig.finish_step(request, self.observe())
-        assert node is not None
-        executed = self.message(request.action)
-        executed.header.stamp = self.show(node)
-        self.write(RIG_EXECUTED, executed)
-        self.shadow[node.id] = proposal if proposal is not None else values * np.nan
-        self.phases[node.id] = phase
-        return node
-
-    def _mux_state(self, phase: int) -> MuxState:
-        state = MuxState(phase=phase)
-        state.header.stamp = self.stamp()
-        return state
-
-    def rollback(self, steps: int) -> None:
-        before = self.rig.head
-        node = self.rig.rollback(steps=steps)
-        self.event(
-            TreeEvent.KIND_ROLLBACK, node=node.id, from_node=before.id, branch=self.rig.branch
-        )
-        self.show_context()
-
-    def fork(self, name: str) -> None:
-        branch = self.rig.fork(name=name)
-        self.event(TreeEvent.KIND_BRANCH, node=branch.fork, branch=name)
-        self.show_context()
-
-    def label(self, label: Label, note: str) -> None:
-        branch = self.rig.label('', label, note)
-        self.event(
-            TreeEvent.KIND_LABEL,
-            node=branch.head,
-            branch=branch.name,
-            label=int(label),
-            note=note,
-        )
-
-    def checkpoint(self, name: str) -> None:
-        node = self.rig.save_checkpoint(name)
-        self.event(TreeEvent.KIND_CHECKPOINT, node=node.id, name=name, branch=self.rig.branch)
 
 
 @pytest.fixture(scope='module')
@@ -288,12 +111,44 @@ def test_every_value_is_bit_identical(
         np.testing.assert_array_equal(episode.joints, [one.joints for one in seen])
         np.testing.assert_array_equal(episode.scene, [one.scene for one in seen])
         np.testing.assert_array_equal(episode.progress, [one.progress for one in seen])
+        np.testing.assert_array_equal(episode.fidelity, [one.fidelity for one in seen])
+        spread = [session.spread[node.id] for node in nodes]
+        np.testing.assert_array_equal(episode.spread, spread)
+        assert episode.epochs[1:].tolist() == [node.epoch for node in nodes]
+        assert (np.diff(episode.stamps) > 0).all()
         np.testing.assert_array_equal(episode.actions, [node.action for node in nodes])
         assert episode.sources.tolist() == [int(node.source) for node in nodes]
         np.testing.assert_array_equal(episode.shadow, [session.shadow[node.id] for node in nodes])
         assert episode.phases.tolist() == [session.phases[node.id] for node in nodes]
         assert episode.frames.dtype == episode.sources.dtype == episode.phases.dtype == np.uint8
         assert episode.nodes.dtype == np.uint64
+
+
+def test_a_branch_knows_where_it_left(
+    session: WrittenSession, episodes: dict[str, Episode]
+) -> None:
+    run, better, last = (episodes[name] for name in ('run-1', 'better', 'branch-1'))
+    assert not run.is_branch
+    assert (run.parent, run.fork, run.steps) == ('', 0, 60)
+    assert (better.parent, better.fork) == ('run-1', 40)
+    assert (last.parent, last.fork) == ('better', 56)
+    for branch in (better, last):
+        before = episodes[branch.parent]
+        assert branch.is_branch
+        assert branch.nodes[: branch.fork + 1].tolist() == before.nodes[: branch.fork + 1].tolist()
+        assert branch.nodes[branch.fork + 1] != before.nodes[branch.fork + 1]
+
+
+def test_operator_time_adds_up_over_the_steps(
+    session: WrittenSession, episodes: dict[str, Episode]
+) -> None:
+    """Each step has its own share, whatever branches hold it."""
+    seconds: dict[int, float] = {}
+    for episode in episodes.values():
+        for node, share in zip(episode.nodes[1:].tolist(), episode.human_seconds, strict=True):
+            assert seconds.setdefault(node, share) == share
+    assert sum(seconds.values()) == pytest.approx(session.human_time)
+    assert sum(share > 0 for share in seconds.values()) == 50
 
 
 def test_labels_decide_success(episodes: dict[str, Episode]) -> None:
@@ -423,3 +278,93 @@ print(sorted(episode.branch for episode in episodes))
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "['better', 'branch-1', 'run-1', 'run-2']"
+
+
+def test_a_pause_by_trigger_is_kept_with_the_step_before_it(tmp_path: Path, task: Task) -> None:
+    written = short_session(tmp_path, task)
+    written.trigger(2)
+    for _ in range(3):
+        written.step(Source.OPERATOR)
+    written.bag.close()
+    (episode,) = read_episodes(written.path, task)
+    assert episode.triggers.tolist() == [0, 0, 0, 0, 2, 0, 0, 0]
+
+
+def test_a_session_that_went_on_in_another_bag_is_one(tmp_path: Path, task: Task) -> None:
+    written = short_session(tmp_path, task)
+    for _ in range(2):
+        written.step(Source.OPERATOR)
+    written.go_on()
+    for _ in range(4):
+        written.step(Source.OPERATOR)
+    written.rollback(7)
+    for _ in range(2):
+        written.step(Source.POLICY)
+    written.bag.close()
+    run, branch = read_episodes(tmp_path, task)
+    assert (run.steps, branch.steps) == (11, 6)
+    assert run.nodes.tolist() == list(range(1, 13))
+    frames = [written.tree.observation(int(node)).frame for node in run.nodes]
+    np.testing.assert_array_equal(run.frames, frames)
+    assert run.human_seconds.sum() == pytest.approx(6 * HUMAN_SECONDS)
+
+
+def test_bags_of_different_trees_are_read_apart(tmp_path: Path, task: Task) -> None:
+    short_session(tmp_path / 'one', task).bag.close()
+    other = short_session(tmp_path / 'two', task)
+    other.reset(5)
+    other.step(Source.POLICY)
+    other.bag.close()
+    other.path.rename(tmp_path / 'one' / 'bag-2')
+    episodes = list(read_episodes(tmp_path / 'one', task))
+    assert [episode.steps for episode in episodes] in ([5, 5, 1], [5, 1])
+
+
+def test_a_clock_that_jumps_back_is_named_and_the_path_stays_whole(
+    tmp_path: Path, task: Task, caplog: pytest.LogCaptureFixture
+) -> None:
+    written = short_session(tmp_path, task)
+    written.now -= 3_000_000_000
+    for _ in range(4):
+        written.step(Source.POLICY)
+    written.bag.close()
+    (episode,) = read_episodes(written.path, task)
+    assert episode.nodes.tolist() == list(range(1, 11))
+    assert 'clock' in caplog.text
+    assert str(written.path) in caplog.text
+
+
+def test_frames_with_one_stamp_are_refused(tmp_path: Path, task: Task) -> None:
+    written = short_session(tmp_path, task)
+    head = written.tree.nodes[5]
+    written.now = 1_700_000_000_000_000_000 - PERIOD
+    for _ in range(5):
+        written.show(head)
+    written.bag.close()
+    with pytest.raises(HiwmError, match='a clock jumped back'):
+        list(read_episodes(written.path, task))
+
+
+def test_a_session_without_executed_actions_is_refused(
+    tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = WrittenSession(tmp_path, task)
+    write: Callable[[Topic, Any], None] = written.write
+    monkeypatch.setattr(
+        written,
+        'write',
+        lambda topic, message: write(topic, message) if topic != RIG_EXECUTED else None,
+    )
+    written.reset(1)
+    written.step(Source.POLICY)
+    written.bag.close()
+    with pytest.raises(HiwmError, match=r'holds no action of /rig/executed') as refusal:
+        list(read_episodes(written.path, task))
+    assert str(written.path) in refusal.value.message
+
+
+def test_many_folders_are_read_as_one_list(tmp_path: Path, task: Task) -> None:
+    for name in ('a', 'b'):
+        short_session(tmp_path / name, task).bag.close()
+    given = [tmp_path / 'b', tmp_path / 'a', tmp_path]
+    assert len(list(read_episodes(given, task))) == 2

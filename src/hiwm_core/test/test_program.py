@@ -16,8 +16,8 @@ print('importing', flush=True)
 time.sleep({pause})
 
 def main():
-    print('running', flush=True)
     try:
+        print('running', flush=True)
         time.sleep({work})
     except KeyboardInterrupt:
         print('interrupted', flush=True)

@@ -15,6 +15,7 @@ from hiwm_core.action import Source
 from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_core.journal import Journal
 from hiwm_core.observation import Observation
+from hiwm_core.own_pages import page_bytes
 from hiwm_core.rollout_tree import JOURNAL_NAME, Branch, Label, Node, RolloutTree
 from hiwm_core.tree_record import NODE, NODE_TAG
 
@@ -375,7 +376,8 @@ def test_memory_holds_only_the_newest_frames(
     tree: RolloutTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = observed(0)
-    monkeypatch.setattr(rollout_tree, 'CACHED_BYTES', 3 * (one.frame.nbytes + one.state.nbytes))
+    size = page_bytes(one.frame.nbytes) + one.state.nbytes
+    monkeypatch.setattr(rollout_tree, 'CACHED_BYTES', 3 * size)
     drive(tree, 'run-1', *range(20))
     # The journal is gone, so only what is in memory can be had.
     os.truncate(tmp_path / 'session' / JOURNAL_NAME, 8)

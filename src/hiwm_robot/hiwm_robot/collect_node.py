@@ -2,8 +2,8 @@
 """`ros2 run hiwm_robot collect`: episodes of the simulated arm as bags, faster than real time.
 
 Nothing is on the graph: the simulator runs in this process, and the messages that a rig would
-publish go straight into one bag per episode. Stamps begin at one second and advance by the task's
-period, so the same command writes the same data.
+publish go straight into one bag per episode (`episode_bag`), so the same command writes the same
+data.
 """
 
 from __future__ import annotations
@@ -16,25 +16,14 @@ from pathlib import Path
 import sys
 from typing import Any, NoReturn
 
-from hiwm_msgs.msg import RigState, TreeEvent
-from rclpy.serialization import serialize_message
 from rclpy.utilities import remove_ros_args
-from rosbags.typesys import Stores, get_typestore
 from tqdm import tqdm
 
 from hiwm_core import contract
-from hiwm_core.action import Action, Source
 from hiwm_core.episodes import read_episodes
 from hiwm_core.error import HiwmError
 from hiwm_core.session_bag import SessionBag
-from hiwm_core.task import Task, load_task
-from hiwm_rig.conversion import (
-    action_message,
-    camera_info_message,
-    image_message,
-    joint_message,
-    time_message,
-)
+from hiwm_core.task import load_task
 from hiwm_robot.collection import (
     KINDS,
     Job,
@@ -49,13 +38,9 @@ from hiwm_robot.collection import (
     unfinished,
 )
 from hiwm_robot.coverage import draw_coverage
-from hiwm_robot.trajectory import Trajectory
+from hiwm_robot.episode_bag import write_episode
 
-FIRST_STAMP_NS = 1_000_000_000
-BRANCH = 'run'
-EPOCH = 1
 INTERRUPTED = 130
-ENCAPSULATION_BYTES = 4
 
 
 def make_episode(job: Job) -> Outcome:
@@ -71,78 +56,18 @@ def make_episode(job: Job) -> Outcome:
         'steps': str(steps),
     }
     with unfinished(job) as folder, SessionBag(folder, contract.RIG_TOPICS, custom_data) as bag:
-        _write(bag, task, rig, trajectory, job)
-    return Outcome(job.seed, trajectory.success, steps)
-
-
-def _write(bag: SessionBag, task: Task, rig: str, trajectory: Trajectory, job: Job) -> None:
-    """What a rig publishes: the reset, then for each frame image, info, joints, action, state."""
-    period_ns = round(task.period * 1e9)
-
-    def put(topic: contract.Topic, message: Any, now: int) -> None:
-        bag.write(topic.name, serialize_message(message), now)
-
-    for step, observation in enumerate(trajectory.observations):
-        now = FIRST_STAMP_NS + step * period_ns
-        stamp = time_message(now)
-        if step == 0:
-            event = TreeEvent(kind=TreeEvent.KIND_RESET, epoch=EPOCH, node=1, branch=BRANCH)
-            event.header.stamp = stamp
-            event.seed = job.seed
-            put(contract.RIG_TREE, event, now)
-        put(contract.IMAGE, image_message(observation.frame, stamp), now)
-        put(contract.CAMERA_INFO, camera_info_message(task.camera, stamp), now)
-        joints = joint_message(task.joint_names, observation.joints, stamp)
-        bag.write(contract.JOINT_STATES.name, _trimmed(contract.JOINT_STATES, joints), now)
-        if step > 0:
-            executed = Action(
-                values=trajectory.actions[step - 1],
-                source=Source(trajectory.source),
-                epoch=EPOCH,
-                step=step - 1,
-                device=trajectory.device,
-                seq=step - 1,
-            )
-            put(contract.RIG_EXECUTED, action_message(task, executed, stamp), now)
-        state = RigState(
-            session=job.folder.name,
-            task=task.name,
+        write_episode(
+            bag,
+            task,
+            observations=trajectory.observations,
+            actions=trajectory.actions,
+            sources=[trajectory.source] * steps,
+            device=trajectory.device,
             rig=rig,
-            epoch=EPOCH,
-            node=step + 1,
-            parent=step,
-            branch=BRANCH,
-            step=step,
-            mode=RigState.MODE_RUNNING,
-            pace=RigState.PACE_LOCKSTEP,
-            period=task.period,
-            progress=float(observation.progress),
-            success=float(observation.success),
-            fidelity=float(observation.fidelity),
-            scene_names=list(task.scene_names),
-            scene_values=[float(value) for value in observation.scene],
-            executed_actions=step,
+            session=job.folder.name,
+            seed=job.seed,
         )
-        state.header.stamp = stamp
-        put(contract.RIG_STATE, state, now)
-
-
-def _trimmed(topic: contract.Topic, message: Any) -> bytes:
-    """A message of a standard type in CDR, without the bytes after its end.
-
-    serialize_message reserves room to align the elements of sequences, and leaves what an empty
-    last sequence does not need, uninitialised: strict readers refuse it, and no two files would be
-    equal.
-    """
-    data = serialize_message(message)
-    definition = _STORE.get_msgdef(topic.type)
-    _, end = definition.deserialize_cdr_le(
-        memoryview(data)[ENCAPSULATION_BYTES:], 0, definition.cls, _STORE
-    )
-    return bytes(data[: ENCAPSULATION_BYTES + end])
-
-
-_STORE = get_typestore(Stores.ROS2_JAZZY)
+    return Outcome(job.seed, trajectory.success, steps)
 
 
 # -- the command ---------------------------------------------------------------------------------

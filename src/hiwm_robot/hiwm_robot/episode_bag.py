@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An episode as a bag: the messages that a rig would have published, without a graph.
+
+Stamps begin at one second and advance by the task's period, so the same episode gives the same
+messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hiwm_msgs.msg import RigState, TreeEvent
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.serialization import serialize_message
+from rosbags.typesys import Stores, get_typestore
+
+from hiwm_core import contract
+from hiwm_core.action import Action, Source
+from hiwm_core.observation import Observation
+from hiwm_core.session_bag import SessionBag
+from hiwm_core.task import Task
+from hiwm_rig.conversion import (
+    action_message,
+    camera_info_message,
+    image_message,
+    joint_message,
+    time_message,
+)
+
+FIRST_STAMP_NS = 1_000_000_000
+BRANCH = 'run'
+EPOCH = 1
+ENCAPSULATION_BYTES = 4
+
+
+def write_episode(
+    bag: SessionBag,
+    task: Task,
+    *,
+    observations: Sequence[Observation],
+    actions: Sequence[NDArray[np.float64]],
+    sources: Sequence[Source],
+    device: str,
+    rig: str,
+    session: str,
+    seed: int,
+) -> None:
+    """Write the reset, then for each frame image, info, joints, action and state.
+
+    Args:
+        observations: T + 1.
+        actions: T, each (A,), executed between them.
+        sources: T, who chose them.
+        device: What they came from.
+        seed: Of the start; -1 where there is none.
+    """
+    period_ns = round(task.period * 1e9)
+
+    def put(topic: contract.Topic, message: Any, now: int) -> None:
+        bag.write(topic.name, serialize_message(message), now)
+
+    for step, observation in enumerate(observations):
+        now = FIRST_STAMP_NS + step * period_ns
+        stamp = time_message(now)
+        if step == 0:
+            event = TreeEvent(kind=TreeEvent.KIND_RESET, epoch=EPOCH, node=1, branch=BRANCH)
+            event.header.stamp = stamp
+            event.seed = seed
+            put(contract.RIG_TREE, event, now)
+        put(contract.IMAGE, image_message(observation.frame, stamp), now)
+        put(contract.CAMERA_INFO, camera_info_message(task.camera, stamp), now)
+        joints = joint_message(task.joint_names, observation.joints, stamp)
+        bag.write(contract.JOINT_STATES.name, _trimmed(contract.JOINT_STATES, joints), now)
+        if step > 0:
+            executed = Action(
+                values=actions[step - 1],
+                source=Source(sources[step - 1]),
+                epoch=EPOCH,
+                step=step - 1,
+                device=device,
+                seq=step - 1,
+            )
+            put(contract.RIG_EXECUTED, action_message(task, executed, stamp), now)
+        state = RigState(
+            session=session,
+            task=task.name,
+            rig=rig,
+            epoch=EPOCH,
+            node=step + 1,
+            parent=step,
+            branch=BRANCH,
+            step=step,
+            mode=RigState.MODE_RUNNING,
+            pace=RigState.PACE_LOCKSTEP,
+            period=task.period,
+            progress=float(observation.progress),
+            success=float(observation.success),
+            fidelity=float(observation.fidelity),
+            scene_names=list(task.scene_names) if observation.scene.size else [],
+            scene_values=[float(value) for value in observation.scene],
+            executed_actions=step,
+        )
+        state.header.stamp = stamp
+        put(contract.RIG_STATE, state, now)
+
+
+def _trimmed(topic: contract.Topic, message: Any) -> bytes:
+    """A message of a standard type in CDR, without the bytes after its end.
+
+    serialize_message reserves room to align the elements of sequences, and leaves what an empty
+    last sequence does not need, uninitialised: strict readers refuse it, and no two files would be
+    equal.
+    """
+    data = serialize_message(message)
+    definition = _STORE.get_msgdef(topic.type)
+    _, end = definition.deserialize_cdr_le(
+        memoryview(data)[ENCAPSULATION_BYTES:], 0, definition.cls, _STORE
+    )
+    return bytes(data[: ENCAPSULATION_BYTES + end])
+
+
+_STORE = get_typestore(Stores.ROS2_JAZZY)
