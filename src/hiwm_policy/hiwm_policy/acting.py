@@ -12,6 +12,7 @@ Two ways, by `Size.framed`:
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,13 @@ import torch
 from torch import Tensor
 
 from hiwm_policy.dataset import Frames, Windows
-from hiwm_policy.diffusion import Diffusion
 from hiwm_policy.encoder import images_of
 from hiwm_policy.landmark import landmarks_of
-from hiwm_policy.model import PolicyNetwork
+from hiwm_policy.model import PolicyNetwork, read_frames
 from hiwm_policy.phase import Phase
 from hiwm_policy.reading import reading_loss
 
-FRAMED_BATCH, IMAGE_BATCH = 256, 64
+IMAGE_BATCH = 64
 RATE = 1e-3
 # What is added to poses: metres and radians; the same for all frames of a window, and for each.
 BLUR_POSITION, BLUR_ANGLE, BLUR_EACH = 0.001, 0.01, 0.3
@@ -51,15 +51,29 @@ class ActingData:
         self.fingerprint = frames.fingerprint()
         self.observations = torch.from_numpy(windows.observations)
         self.action_rows = torch.from_numpy(windows.actions)
+        self._mass = None
+        if windows.weights is not None:
+            self._mass = torch.from_numpy(np.cumsum(windows.weights))
+            self.fingerprint += f' weights {hashlib.sha256(windows.weights.tobytes()).hexdigest()}'
         self.joints = torch.from_numpy(frames.joints)
         self.actions = torch.from_numpy(frames.actions)
         marks = known_landmarks(network, frames)
+        if marks is None and network.frame is not None:
+            # A world model that knows no scene: what the policy sees in its frames.
+            marks = read_frames(network.encoder, frames.frames, torch.device('cpu'))[1].numpy()
         self.landmarks = torch.from_numpy(marks) if marks is not None else None
         if network.frame is not None and self.landmarks is not None:
             self.origin, self.angle = network.frame.pose(self.landmarks)
 
     def __len__(self) -> int:
         return len(self.observations)
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Windows (count,), drawn with replacement by their weights."""
+        if self._mass is None:
+            return torch.randint(len(self), (count,), generator=generator)
+        at = torch.rand(count, generator=generator, dtype=torch.float64) * self._mass[-1]
+        return torch.searchsorted(self._mass, at, right=True).clamp_max(len(self) - 1)
 
     def fit_scales(self) -> None:
         """Set the network's scales to the mean and deviation of the demonstrations."""
@@ -90,7 +104,7 @@ class ActingData:
             self.actions[self.action_rows[chosen]], origin[:, -1], angle[:, -1]
         )
         chunks = (raw - network.chunk_mean.cpu()) / network.chunk_scale.cpu()
-        return network.frame.features(joints, origin, angle), chunks
+        return network.framed_features(joints, origin, angle), chunks
 
     def image_batch(self, chosen: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Images (B, To, 3, H, W), joints (B, To, J), actions (B, Tp, A) and rows (B, To)."""
@@ -137,32 +151,34 @@ def train_acting(
     folder: Path,
     device: torch.device,
     reading_weight: float,
+    rate: float = RATE,
 ) -> Phase:
     """Teaches the denoiser, and without a frame the encoder too; the result is `averaged`.
 
     Args:
         reading_weight: Of the loss on landmarks, where both are learned together.
+        rate: The highest learning rate.
     """
-    diffusion = Diffusion()
+    objective = network.backbone.objective()
     framed = network.frame is not None
     network.to(device)
     phase = Phase(
         'acting',
         network.denoiser if framed else network,
         steps=steps,
-        rate=RATE,
+        rate=rate,
         seed=seed + 1,
         folder=folder,
         data=data.fingerprint,
     )
 
     def framed_loss(generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(data), (FRAMED_BATCH,), generator=generator)
+        chosen = data.draw(network.backbone.batch, generator)
         features, chunks = data.framed_batch(chosen, generator)
-        return diffusion.loss(network.denoiser, features.to(device), chunks.to(device), generator)
+        return objective.loss(network.denoiser, features.to(device), chunks.to(device), generator)
 
     def image_loss(generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(data), (IMAGE_BATCH,), generator=generator)
+        chosen = data.draw(IMAGE_BATCH, generator)
         images, joints, actions, rows = (
             part.to(device) for part in data.image_batch(chosen, generator)
         )
@@ -170,7 +186,7 @@ def train_acting(
         keypoints, read = (part.unflatten(0, rows.shape) for part in (keypoints, read))
         features = network.features(joints, keypoints, read)
         chunks = network.chunks(actions, joints[:, -1], read[:, -1])
-        loss = diffusion.loss(network.denoiser, features, chunks, generator)
+        loss = objective.loss(network.denoiser, features, chunks, generator)
         if data.landmarks is not None and reading_weight > 0.0:
             loss = loss + reading_weight * reading_loss(read, data.landmarks[rows.cpu()].to(device))
         return loss

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hiwm_core.action import Source
+from hiwm_core.alignment import history_rows
 from hiwm_core.episodes import Episode, read_episodes
 from hiwm_core.error import ConfigurationError
 from hiwm_core.task import Task
@@ -56,6 +57,19 @@ class Frames:
         for part in (self.starts, self.seeds, self.joints, self.scene, self.actions):
             digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()
+
+    def followed_by(self, other: Frames) -> Frames:
+        """These episodes and then the other's; the scene is known only if both know it."""
+        known = min(self.scene.shape[1], other.scene.shape[1])
+        return Frames(
+            frames=np.concatenate([self.frames, other.frames]),
+            joints=np.concatenate([self.joints, other.joints]),
+            scene=np.concatenate([self.scene[:, :known], other.scene[:, :known]]),
+            actions=np.concatenate([self.actions, other.actions]),
+            sources=np.concatenate([self.sources, other.sources]),
+            starts=np.concatenate([self.starts, self.starts[-1] + other.starts[1:]]),
+            seeds=np.concatenate([self.seeds, other.seeds]),
+        )
 
     def rows_without(self, seeds: Collection[int]) -> NDArray[np.int64]:
         """The rows of every episode but those from the given starts."""
@@ -178,11 +192,19 @@ class Windows:
         observations: int64 (M, To), oldest first.
         actions: int64 (M, Tp).
         episodes: int64 (M,).
+        weights: float64 (M,), how often each is drawn, by its ratio to the others; None: all alike.
     """
 
     observations: NDArray[np.int64]
     actions: NDArray[np.int64]
     episodes: NDArray[np.int64]
+    weights: NDArray[np.float64] | None = None
+
+    def weighted(self, of_rows: NDArray[np.float64]) -> Windows:
+        """Those whose first action counts, by the weights (N,) of the rows of `Frames`."""
+        each = of_rows[self.actions[:, 0]]
+        kept = each > 0.0
+        return Windows(self.observations[kept], self.actions[kept], self.episodes[kept], each[kept])
 
 
 def windows_of(frames: Frames, context: int, horizon: int, chunk_steps: int) -> Windows:
@@ -198,7 +220,7 @@ def windows_of(frames: Frames, context: int, horizon: int, chunk_steps: int) -> 
         ahead = np.minimum(rows[:, None] + np.arange(horizon), last)
         handover = frames.sources[ahead[:, :chunk_steps]] == Source.HANDOVER
         keep = ~handover.any(1)
-        observations.append(np.maximum(rows[:, None] + np.arange(1 - context, 1), start)[keep])
+        observations.append(history_rows(rows, context, start)[keep])
         actions.append(ahead[keep])
         episodes.append(np.full(int(keep.sum()), episode))
     return Windows(

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ros2 run hiwm_policy evaluate`: closed-loop success of a policy on a rig, in process.
 
-Everything is in lockstep. Episode i starts at the task's start of seed S + i, so that all policies
-meet the same starts. It ends when the task's criterion is met in any frame, or after the task's
-`episode_steps`. Where a rig does not know the progress (a world model may not), its own estimate of
-success is asked instead.
+Episode i starts at the task's start of seed S + i, so that all policies meet the same starts; when
+it ends, `hiwm_policy.lockstep` says. Episodes are computed in batches, and batches on as many
+processes as are asked for: the result depends on the size of a batch in its last bits at most, and
+on the number of processes not at all.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-import hashlib
 import json
 import math
 import multiprocessing
@@ -26,21 +24,23 @@ from typing import Any
 from matplotlib.figure import Figure
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 import torch
 from tqdm import tqdm
 
-from hiwm_core.backend import Backend, first_observation, next_observation
+from hiwm_core.backend import Backend
 from hiwm_core.error import ConfigurationError, HiwmError
 from hiwm_core.extension import load_backend, load_policy
 from hiwm_core.interval import wilson
 from hiwm_core.policy import Policy
 from hiwm_core.task import Task, load_task
+from hiwm_policy.lockstep import Attempt, run_attempts
 from hiwm_policy.model import add_evaluation, load_card
 
 # Of the progress that the task asks for: how many episodes came near.
 NEAR = 0.95
 # The card says these elsewhere, or has no room for them.
-NOT_IN_CARD = ('task', 'rig', 'policy', 'table')
+NOT_IN_CARD = ('task', 'rig', 'policy', 'backbone', 'variant', 'post_training', 'table')
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,18 @@ class Setting:
     task: str
     policy: Path
     world_model: Path | None
+    batch: int = 16
+    films: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """One episode; `frame` is uint8 (H, W, 3), the last."""
+    """One episode.
+
+    Attributes:
+        frame: uint8 (H, W, 3), the last.
+        film: All of them, if they were asked for and the episode failed.
+    """
 
     seed: int
     success: bool
@@ -63,44 +70,31 @@ class Result:
     best_progress: float
     final_progress: float
     frame: NDArray[np.uint8]
-
-
-def key_of(seed: int, step: int, what: str) -> int:
-    """64 bits of randomness for one use in one step of one episode."""
-    digest = hashlib.blake2b(f'{what} {seed} {step}'.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, 'little')
+    film: list[NDArray[np.uint8]]
 
 
 def run_episode(task: Task, backend: Backend, policy: Policy, seed: int) -> Result:
     """One closed-loop episode from the start of `seed`."""
-    observation = first_observation(backend, task.start_scene(seed), key_of(seed, 0, 'reset'))
-    history = deque([observation], maxlen=policy.context)
-    best, steps = observation.progress, 0
-    done = task.succeeded(observation.progress, observation.success)
-    chunk: NDArray[np.float64] = np.empty((0, len(task.actions)))
-    while not done and steps < task.episode_steps:
-        place = steps % policy.chunk_steps
-        if place == 0:
-            chunk = policy.chunk(list(history), key_of(seed, steps, 'chunk'))
-        observation = next_observation(
-            backend, observation, chunk[place], key_of(seed, steps, 'step')
-        )
-        history.append(observation)
-        steps += 1
-        best = np.fmax(best, observation.progress)
-        done = task.succeeded(observation.progress, observation.success)
+    return result_of(run_attempts(task, backend, policy, [seed])[0])
+
+
+def result_of(attempt: Attempt) -> Result:
+    """What is kept of an episode."""
+    failed = not attempt.done
     return Result(
-        seed=seed,
-        success=done,
-        steps=steps,
-        best_progress=float(best),
-        final_progress=float(observation.progress),
-        frame=observation.frame,
+        seed=attempt.seed,
+        success=attempt.done,
+        steps=attempt.steps,
+        best_progress=attempt.best_progress,
+        final_progress=attempt.last.progress,
+        frame=attempt.last.frame,
+        film=[observation.frame for observation in attempt.observations] if failed else [],
     )
 
 
 def summarize(task: Task, setting: Setting, results: Sequence[Result]) -> dict[str, Any]:
     """What goes into the JSON. A rate that the rig cannot give is null."""
+    card = load_card(setting.policy)
     count, won = len(results), sum(result.success for result in results)
     known = [result for result in results if math.isfinite(result.best_progress)]
     low, high = wilson(won, count)
@@ -109,6 +103,9 @@ def summarize(task: Task, setting: Setting, results: Sequence[Result]) -> dict[s
         'task': task.name,
         'rig': setting.rig,
         'policy': setting.policy.name,
+        'backbone': card.get('backbone'),
+        'variant': card.get('variant', 'base'),
+        'post_training': card.get('post_training'),
         'world_model': setting.world_model.name if setting.world_model else None,
         'episodes': count,
         'first_seed': results[0].seed,
@@ -132,7 +129,7 @@ def summarize(task: Task, setting: Setting, results: Sequence[Result]) -> dict[s
             {
                 name: (None if isinstance(value, float) and not math.isfinite(value) else value)
                 for name, value in asdict(result).items()
-                if name != 'frame'
+                if name not in {'frame', 'film'}
             }
             for result in results
         ],
@@ -153,9 +150,10 @@ def _load(setting: Setting) -> tuple[Task, Backend, Policy]:
     return _LOADED[setting]
 
 
-def _work(job: tuple[Setting, int]) -> Result:
-    setting, seed = job
-    return run_episode(*_load(setting), seed)
+def _work(job: tuple[Setting, Sequence[int]]) -> list[Result]:
+    setting, seeds = job
+    attempts = run_attempts(*_load(setting), seeds, keep=setting.films)
+    return [result_of(attempt) for attempt in attempts]
 
 
 def _begin_worker() -> None:
@@ -169,24 +167,40 @@ def evaluate(setting: Setting, seeds: Sequence[int], workers: int) -> list[Resul
         HiwmError: The rig, the task or the policy cannot be used.
     """
     _begin_worker()
-    task = _load(setting)[0]
-    jobs = [(setting, seed) for seed in seeds]
+    task, backend, policy = _load(setting)
+    groups = [seeds[first : first + setting.batch] for first in range(0, len(seeds), setting.batch)]
     results: list[Result] = []
-    with tqdm(total=len(jobs), desc=f'{task.name} on {setting.rig}', unit='episode') as bar:
-        won = 0
+    with tqdm(total=len(seeds), desc=f'{task.name} on {setting.rig}', unit='episode') as bar:
+        won = over = 0
+
+        def count(success: bool) -> None:
+            nonlocal won, over
+            won, over = won + success, over + 1
+            bar.update()
+            bar.set_postfix_str(f'success {won}/{over}')
+
+        if workers == 1:
+            for group in groups:
+                attempts = run_attempts(
+                    task,
+                    backend,
+                    policy,
+                    group,
+                    keep=setting.films,
+                    finished=lambda attempt: count(attempt.done),
+                )
+                results += [result_of(attempt) for attempt in attempts]
+            return results
         # spawn: a forked process would share the threads of torch and of the simulator.
-        context = multiprocessing.get_context('spawn')
-        pool = context.Pool(workers, _begin_worker) if workers > 1 else None
+        pool = multiprocessing.get_context('spawn').Pool(workers, _begin_worker)
         try:
-            for result in pool.imap(_work, jobs) if pool else map(_work, jobs):
-                results.append(result)
-                won += result.success
-                bar.update()
-                bar.set_postfix_str(f'success {won}/{len(results)}')
+            for part in pool.imap(_work, [(setting, group) for group in groups]):
+                results += part
+                for result in part:
+                    count(result.success)
         finally:
-            if pool:
-                pool.terminate()
-                pool.join()
+            pool.terminate()
+            pool.join()
     return results
 
 
@@ -217,6 +231,23 @@ def draw(task: Task, results: Sequence[Result], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+def write_films(task: Task, results: Sequence[Result], folder: Path) -> int:
+    """A moving picture (GIF) of every failed episode; returns how many. Raises HiwmError."""
+    failures = [result for result in results if result.film]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for result in failures:
+            first, *rest = (Image.fromarray(frame) for frame in result.film)
+            part = folder / f'.{result.seed}.{os.getpid()}.gif'
+            first.save(part, save_all=True, append_images=rest, duration=round(1e3 * task.period))
+            part.replace(folder / f'{result.seed}.gif')
+    except OSError as error:
+        raise ConfigurationError(
+            f'no film can be written to {folder}: {error.strerror or error}'
+        ) from error
+    return len(failures)
+
+
 def write_json(path: Path, data: dict[str, Any]) -> None:
     """Write whole or not at all. Raises ConfigurationError."""
     part = path.with_name(f'.{path.name}.{os.getpid()}')
@@ -241,6 +272,8 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=10_000_000, help='of the first start')
     parser.add_argument('--workers', type=int, default=1, help='processes')
     parser.add_argument('--json', type=Path, help='where the figures go; a picture goes beside')
+    parser.add_argument('--batch', type=int, default=16, help='episodes in one forward pass')
+    parser.add_argument('--videos', type=Path, help='folder for a film of every failed episode')
     parser.add_argument(
         '--card', action='store_true', help="note the figures in the policy's card too"
     )
@@ -251,9 +284,18 @@ def main() -> int:
     """Runs the command; returns its exit code."""
     given = arguments()
     try:
-        if given.episodes < 1 or given.workers < 1 or given.seed < 0:
-            raise ConfigurationError('--episodes and --workers are 1 or more, --seed is 0 or more')
-        setting = Setting(given.rig, given.task, given.policy, given.world_model)
+        if min(given.episodes, given.workers, given.batch) < 1 or given.seed < 0:
+            raise ConfigurationError(
+                '--episodes, --workers and --batch are 1 or more, --seed is 0 or more'
+            )
+        setting = Setting(
+            rig=given.rig,
+            task=given.task,
+            policy=given.policy,
+            world_model=given.world_model,
+            batch=given.batch,
+            films=given.videos is not None,
+        )
         started = time.monotonic()
         seeds = range(given.seed, given.seed + given.episodes)
         results = evaluate(setting, seeds, given.workers)
@@ -263,6 +305,8 @@ def main() -> int:
         if given.json is not None:
             write_json(given.json, summary)
             draw(task, results, given.json.with_suffix('.png'))
+        if given.videos is not None:
+            write_films(task, results, given.videos)
         if given.card:
             figures = {name: value for name, value in summary.items() if name not in NOT_IN_CARD}
             add_evaluation(given.policy, given.rig, figures)

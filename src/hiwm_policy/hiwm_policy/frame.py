@@ -103,6 +103,14 @@ class BodyFrame:
             dim=-1,
         )
 
+    def points_at(self, origin: Tensor, angle: Tensor) -> Tensor:
+        """The body's landmarks (B, n, 2) at origin (B, 2), angle (B), as `Landmarks.normalize`."""
+        points = turn(self.points.to(origin).expand(len(origin), -1, -1), angle[:, None])
+        scale = torch.as_tensor(self.landmarks.extent[self.rows], dtype=origin.dtype)
+        centre = torch.as_tensor(self.landmarks.centre[self.rows], dtype=origin.dtype)
+        seen: Tensor = (points + origin[:, None] - centre.to(origin)) / scale.to(origin)
+        return seen
+
     def enter(self, actions: Tensor, origin: Tensor, angle: Tensor) -> Tensor:
         """Positions (B, n, 2) as the body at `origin` (B, 2), `angle` (B) has them: metres."""
         return turn(actions[..., list(self.columns)] - origin[:, None], -angle[:, None])

@@ -7,7 +7,7 @@ it was trained. Loading compares the first two, so that what does not fit is ref
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 import hashlib
 import json
 import os
@@ -22,59 +22,40 @@ from torch import Tensor, nn
 
 from hiwm_core.error import ConfigurationError
 from hiwm_core.task import Task
-from hiwm_policy.denoiser import Denoiser
-from hiwm_policy.encoder import FREE_KEYPOINTS, Encoder, images_of
+from hiwm_policy.backbone import BACKBONES, backbone_of
+from hiwm_policy.encoder import Encoder, images_of
 from hiwm_policy.frame import BodyFrame, body_frame
 from hiwm_policy.landmark import landmarks_of
+from hiwm_policy.size import Size
 
 WEIGHTS, CARD = 'model.safetensors', 'card.json'
-BACKBONE = 'diffusion'
 TRAINING_CODE = (
     'acting',
+    'action_expert',
+    'backbone',
     'dataset',
     'denoiser',
     'diffusion',
     'encoder',
+    'flow',
     'frame',
     'landmark',
     'model',
     'phase',
     'reading',
+    'size',
     'train',
 )
-
-
-@dataclass(frozen=True)
-class Size:
-    """How a network is sized; everything else follows from the task.
-
-    Attributes:
-        context: To, observations that it looks at.
-        horizon: Tp, actions that it predicts.
-        chunk_steps: Ta, actions that are executed before it is asked again.
-        framed: Acts in the frame of a body that it sees; else relative to the joints.
-        free_keypoints: Keypoints that no landmark teaches.
-        width: Of the denoiser.
-        depth: Of the denoiser, in blocks.
-        condition: Width of what modulates the denoiser.
-    """
-
-    context: int = 2
-    horizon: int = 16
-    chunk_steps: int = 8
-    framed: bool = False
-    free_keypoints: int = FREE_KEYPOINTS
-    width: int = 384
-    depth: int = 3
-    condition: int = 256
 
 
 class PolicyNetwork(nn.Module):
     """Encoder, denoiser, and the scales between the task's units and theirs.
 
+    What is called denoiser here turns noise to chunks; which one it is, `size.backbone` says.
+
     Args:
         task: Gives the sizes of images, joints, actions and landmarks.
-        size: How large it is.
+        size: Of which backbone, and how large.
 
     Raises:
         ConfigurationError: `size.framed`, and the task has no body whose frame could be used.
@@ -102,19 +83,18 @@ class PolicyNetwork(nn.Module):
         self.register_buffer('joint_scale', torch.ones(joints))
         self.register_buffer('chunk_mean', torch.zeros(actions))
         self.register_buffer('chunk_scale', torch.ones(actions))
+        self.backbone = backbone_of(size.backbone)
+        self._points = (0, 2)
+        if self.backbone.with_points:
+            seen = self.frame.points if self.frame is not None else None
+            count = size.context * self.encoder.keypoints if seen is None else len(seen)
+            self._points = (count, 2)
         probe = self.features(
             torch.zeros(1, size.context, joints),
             torch.zeros(1, size.context, self.encoder.keypoints, 2),
             torch.zeros(1, size.context, *points),
         )
-        self.denoiser = Denoiser(
-            probe.shape[-1],
-            horizon=size.horizon,
-            actions=actions,
-            width=size.width,
-            depth=size.depth,
-            condition=size.condition,
-        )
+        self.denoiser = self.backbone.network(probe.shape[-1], self._points, actions, size)
 
     def features(self, joints: Tensor, keypoints: Tensor, landmarks: Tensor) -> Tensor:
         """What the denoiser is told (B, F).
@@ -125,9 +105,25 @@ class PolicyNetwork(nn.Module):
             landmarks: (B, To, P, D), normalized.
         """
         if self.frame is not None:
-            return self.frame.features(joints, *self.frame.pose(landmarks))
+            return self.framed_features(joints, *self.frame.pose(landmarks))
+        # The points come last, where the action expert looks for them.
         scaled = (joints - self.joint_mean) / self.joint_scale
         return torch.cat([scaled.flatten(1), keypoints.flatten(1)], dim=-1)
+
+    def framed_features(self, joints: Tensor, origin: Tensor, angle: Tensor) -> Tensor:
+        """The same (B, F) from poses, where the network has a frame.
+
+        Args:
+            joints: (B, To, J) in the task's units.
+            origin: (B, To, 2) in metres, the body's.
+            angle: (B, To), the body's.
+        """
+        assert self.frame is not None
+        known = self.frame.features(joints, origin, angle)
+        if not self.backbone.with_points:
+            return known
+        points = self.frame.points_at(origin[:, -1], angle[:, -1])
+        return torch.cat([known, points.flatten(1)], dim=-1)
 
     def raw_chunks(self, actions: Tensor, joints: Tensor, landmarks: Tensor) -> Tensor:
         """Actions (B, n, A) as the network sees them, before they are scaled.
@@ -165,7 +161,7 @@ def save_model(network: PolicyNetwork, folder: Path, card: dict[str, Any]) -> No
     task = network.task
     identity = {
         'kind': 'policy',
-        'backbone': BACKBONE,
+        'backbone': network.size.backbone,
         'task': task.name,
         'image': {'width': task.camera.width, 'height': task.camera.height},
         'joints': list(task.joint_names),
@@ -232,7 +228,7 @@ def load_model(folder: Path, task: Task) -> tuple[PolicyNetwork, dict[str, Any]]
             f'{path} is damaged or belongs to another card: its sha256 is not the one in {CARD}'
         )
     try:
-        network = PolicyNetwork(task, Size(**card['size']))
+        network = PolicyNetwork(task, backbone_of(card['backbone']).size(**card['size']))
         network.load_state_dict(load(data))
     except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
         sentence = str(error).splitlines()[0]
@@ -246,9 +242,10 @@ def _check_fit(card: dict[str, Any], task: Task, folder: Path) -> None:
             f"the policy in {folder} was trained for {what} {here}; task '{task.name}' has {wanted}"
         )
 
-    if card.get('backbone') != BACKBONE:
+    if card.get('backbone') not in BACKBONES:
         raise ConfigurationError(
-            f"the policy in {folder} has the backbone '{card.get('backbone')}', not '{BACKBONE}'"
+            f"the policy in {folder} has the backbone '{card.get('backbone')}'; "
+            f'built in are {" and ".join(BACKBONES)}'
         )
     if card.get('task') != task.name:
         raise ConfigurationError(

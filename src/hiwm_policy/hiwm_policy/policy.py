@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shipped policy behind `hiwm_core.policy.Policy`: images and joints to a chunk of actions."""
+"""The built-in policies behind `hiwm_core.policy.Policy`: images and joints to a chunk."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
+from hiwm_core.alignment import filled
 from hiwm_core.error import ConfigurationError, HiwmError
 from hiwm_core.observation import Observation
 from hiwm_core.task import Task
-from hiwm_policy.diffusion import Diffusion
 from hiwm_policy.encoder import channels_last, images_of
-from hiwm_policy.model import BACKBONE, PolicyNetwork, load_model
+from hiwm_policy.model import PolicyNetwork, load_model
 
 
-class DiffusionPolicy:
-    """Diffusion Policy on the CPU.
+class NetworkPolicy:
+    """A policy of either backbone, on the CPU.
 
     It keeps nothing between calls: the same history and key give the same chunk, on one machine and
     build and with one number of threads. Computed among others, a chunk's last bits may differ.
@@ -29,13 +29,12 @@ class DiffusionPolicy:
         network: Trained for it.
     """
 
-    name = BACKBONE
-
     def __init__(self, task: Task, network: PolicyNetwork) -> None:
+        self.name = network.size.backbone
         self._task = task
         self._network = network.eval().requires_grad_(False)
         channels_last(self._network.encoder)
-        self._diffusion = Diffusion()
+        self._objective = network.backbone.objective()
 
     @property
     def context(self) -> int:
@@ -82,7 +81,7 @@ class DiffusionPolicy:
                 for part in network.encoder(images_of(frames))
             )
             features = network.features(joints, keypoints, landmarks)
-            chunks = self._diffusion.sample(network.denoiser, features, torch.from_numpy(noise))
+            chunks = self._objective.sample(network.denoiser, features, torch.from_numpy(noise))
             actions = network.actions(chunks, joints[:, -1], landmarks[:, -1])
         return np.clip(
             actions.numpy().astype(np.float64), self._task.action_low, self._task.action_high
@@ -92,10 +91,10 @@ class DiffusionPolicy:
         """The newest `context` observations; the oldest stands in for those that are missing."""
         if not history:
             raise HiwmError('a chunk needs at least one observation')
-        recent = list(history[-self.context :])
+        recent = filled(history, self.context)
         for observation in recent:
             check_frame(self._task, observation.frame)
-        return [recent[0]] * (self.context - len(recent)) + recent
+        return recent
 
 
 def check_frame(task: Task, frame: NDArray[np.uint8]) -> None:
@@ -108,11 +107,24 @@ def check_frame(task: Task, frame: NDArray[np.uint8]) -> None:
         )
 
 
-def diffusion(task: Task, model: Path | None) -> DiffusionPolicy:
+def diffusion(task: Task, model: Path | None) -> NetworkPolicy:
     """The entry point `diffusion` in the group `hiwm.policies`."""
+    return _trained('diffusion', task, model)
+
+
+def flow(task: Task, model: Path | None) -> NetworkPolicy:
+    """The entry point `flow` in the group `hiwm.policies`."""
+    return _trained('flow', task, model)
+
+
+def _trained(name: str, task: Task, model: Path | None) -> NetworkPolicy:
     if model is None:
         raise ConfigurationError(
-            "the policy 'diffusion' needs trained weights: give the folder that holds them"
+            f"the policy '{name}' needs trained weights: give the folder that holds them"
         )
-    network, _ = load_model(model, task)
-    return DiffusionPolicy(task, network)
+    network, card = load_model(model, task)
+    if card['backbone'] != name:
+        raise ConfigurationError(
+            f"the policy in {model} has the backbone '{card['backbone']}', not '{name}'"
+        )
+    return NetworkPolicy(task, network)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The policy on the graph: frames, joints and the rig's state in, one action for every step out.
 
-Image, joints and state of one frame are joined by their stamp. What answers a step, and when a
-chunk is asked for, is `chunk.ChunkSchedule`; the network runs in one thread of its own with a slot
+`hiwm_core.alignment` says which image, joints and state make a frame. What answers a step, and when
+a chunk is asked for, is `chunk.ChunkSchedule`; the network runs in a thread of its own with a slot
 for the latest request, and the executor's thread only looks into tables and publishes. Steps are
 answered also while a person drives: those are the shadow actions of the recording.
 
@@ -12,10 +12,8 @@ can be repeated, and a branch from the same node tries something else.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from hiwm_msgs.msg import Action as ActionMessage
@@ -26,6 +24,7 @@ import torch
 
 from hiwm_core import contract
 from hiwm_core.action import Action, Source
+from hiwm_core.alignment import FrameJoin, JoinedFrame
 from hiwm_core.error import ConfigurationError, HiwmError
 from hiwm_core.extension import load_policy
 from hiwm_core.observation import Observation
@@ -51,8 +50,6 @@ PARAMETERS = {
     'threads': Parameter(1, 'threads of the network; more only where cores are idle', low=1),
 }
 
-# Frames whose parts have not all come; beyond these the oldest is given up.
-JOINED_FRAMES = 16
 # In realtime a chunk's successor is asked for so many steps before its end.
 REALTIME_LEAD = 1
 DIAGNOSTICS_PERIOD = 1.0
@@ -89,7 +86,8 @@ class PolicyNode(DeviceNode):
         policy = load_policy(str(load_card(folder).get('backbone')), self._task, folder)
         self._policy = policy
         self._schedule = ChunkSchedule(policy.context, policy.chunk_steps)
-        self._parts: OrderedDict[int, dict[str, Any]] = OrderedDict()
+        self._join = FrameJoin(self._task.period)
+        self._knows_joints = False
         self._ready = False
         acquired = self._acquired
         self._actions = publisher(self, contract.POLICY_ACTION)
@@ -132,13 +130,24 @@ class PolicyNode(DeviceNode):
     # -- what comes in ---------------------------------------------------------------------------
 
     def _on_image(self, message: Image) -> None:
-        self._join(nanoseconds_of(message.header.stamp), 'image', message)
+        if self._active:
+            self._on_frames(self._join.image(nanoseconds_of(message.header.stamp), message))
 
     def _on_joints(self, message: JointState) -> None:
-        self._join(nanoseconds_of(message.header.stamp), 'joints', message)
+        if not self._active:
+            return
+        missing = set(self._task.joint_names) - set(message.name)
+        if not missing:
+            self._knows_joints = True
+            self._on_frames(self._join.joints(nanoseconds_of(message.header.stamp), message))
+        elif not self._knows_joints:
+            # Later, other devices may report joints of their own on the same topic.
+            lacking = ', '.join(sorted(missing))
+            self._report(f'a joint state lacks {lacking}; it has {", ".join(message.name)}')
 
     def _on_state(self, message: RigState) -> None:
-        self._join(nanoseconds_of(message.header.stamp), 'state', message)
+        if self._active:
+            self._on_frames(self._join.state(nanoseconds_of(message.header.stamp), message))
 
     def _on_executed(self, message: ActionMessage) -> None:
         if self._active:
@@ -146,17 +155,9 @@ class PolicyNode(DeviceNode):
             source = Source(message.source) if known else Source.NONE
             self._schedule.executed(int(message.epoch), source)
 
-    def _join(self, stamp: int, part: str, message: Any) -> None:
-        """Keep a frame's parts until all are there."""
-        if not self._active:
-            return
-        parts = self._parts.setdefault(stamp, {})
-        parts[part] = message
-        if len(parts) == 3:
-            del self._parts[stamp]
-            self._on_frame(parts['image'], parts['joints'], parts['state'])
-        while len(self._parts) > JOINED_FRAMES:
-            self._parts.popitem(last=False)
+    def _on_frames(self, frames: list[JoinedFrame]) -> None:
+        for frame in frames:
+            self._on_frame(frame.image, frame.joints, frame.state)
 
     def _on_frame(self, image: Image, joints: JointState, state: RigState) -> None:
         try:

@@ -5,6 +5,7 @@
 2. Reading: the encoder learns to see the task's landmarks (if the episodes know their scene), from
    the demonstrations or, with --pretrain, from any episodes at all: play, failures, more
    demonstrations. Only their frames are looked at, never their actions, and none that is held back.
+   With --encoder it is that of a policy that has learned to read already, of whatever backbone.
 3. Acting: the denoiser learns the demonstrations' action chunks.
 4. Measure on what was held back, draw it, and write weights and card.
 
@@ -30,13 +31,15 @@ from hiwm_core.error import ConfigurationError, HiwmError
 from hiwm_core.observation import Observation
 from hiwm_core.task import Task, load_task
 from hiwm_policy.acting import ActingData, known_landmarks, train_acting
+from hiwm_policy.backbone import BACKBONES, backbone_of
 from hiwm_policy.dataset import Frames, read_demos, read_play, windows_of
 from hiwm_policy.evaluate import write_json
 from hiwm_policy.frame import body_frame
 from hiwm_policy.landmark import landmarks_of
-from hiwm_policy.model import PolicyNetwork, Size, code_sha256, read_frames, save_model
-from hiwm_policy.policy import DiffusionPolicy
+from hiwm_policy.model import PolicyNetwork, code_sha256, load_model, read_frames, save_model
+from hiwm_policy.policy import NetworkPolicy
 from hiwm_policy.reading import train_reading
+from hiwm_policy.size import Size
 
 HELD_BACK = 0.05
 # Neighbouring play frames are nearly the same picture.
@@ -62,9 +65,9 @@ def train(given: argparse.Namespace, size: Size | None = None) -> dict[str, Any]
         given.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f'{given.out} cannot be made: {error.strerror}') from error
-    demos = read_demos(given.data, task, given.out / 'cache', given.demos)
+    demos = read_demos(given.data, task, given.cache or given.out / 'cache', given.demos)
     seen = (
-        read_play(given.pretrain, task, given.out / 'cache', PLAY_STRIDE)
+        read_play(given.pretrain, task, given.cache or given.out / 'cache', PLAY_STRIDE)
         if given.pretrain
         else demos
     )
@@ -75,7 +78,7 @@ def train(given: argparse.Namespace, size: Size | None = None) -> dict[str, Any]
     reads = landmarks is not None and knows_scene(task, seen) and given.reading_steps > 0
     # Acting in a body's frame takes an encoder that sees it, and demonstrations that know it.
     framed = reads and knows_scene(task, demos) and body_frame(task) is not None
-    network = PolicyNetwork(task, size or Size(framed=framed))
+    network = PolicyNetwork(task, size or backbone_of(given.backbone).size(framed=framed))
     common = {'seed': given.seed, 'folder': given.out, 'device': device}
     phases = {}
     rows = (
@@ -83,7 +86,16 @@ def train(given: argparse.Namespace, size: Size | None = None) -> dict[str, Any]
         if given.pretrain
         else np.arange(len(learned.frames))
     )
-    if landmarks is not None and reads:
+    encoder_card = None
+    if given.encoder is not None:
+        known, encoder_card = load_model(given.encoder, task)
+        try:
+            network.encoder.load_state_dict(known.encoder.state_dict())
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f'the encoder of {given.encoder} has another size than that of the new policy'
+            ) from error
+    elif landmarks is not None and reads:
         phase = train_reading(
             network.encoder, landmarks, seen, rows, steps=given.reading_steps, **common
         )
@@ -102,6 +114,7 @@ def train(given: argparse.Namespace, size: Size | None = None) -> dict[str, Any]
     network.cpu().float()
     metrics = measure(task, network, held_back, given.out / 'chunks.png')
     card = {
+        'variant': given.variant,
         'data': {
             'demos': given.data.name,
             'demo_episodes': demos.episodes,
@@ -111,6 +124,7 @@ def train(given: argparse.Namespace, size: Size | None = None) -> dict[str, Any]
             'pretrain': given.pretrain.name if given.pretrain else None,
             'reading_episodes': seen.episodes,
             'reading_frames': len(rows),
+            'encoder': encoder_card and encoder_card['weights_sha256'],
         },
         'seed': given.seed,
         'steps': {name: phase.steps for name, phase in phases.items()},
@@ -154,7 +168,7 @@ def measure(task: Task, network: PolicyNetwork, held_back: Frames, picture: Path
         }
     size = network.size
     windows = windows_of(held_back, size.context, size.horizon, size.chunk_steps)
-    policy = DiffusionPolicy(task, copy.deepcopy(network))
+    policy = NetworkPolicy(task, copy.deepcopy(network))
     rows = np.linspace(0, len(windows.episodes) - 1, min(MEASURED, len(windows.episodes)))
     wanted_chunks, chunks, joints = [], [], []
     for row in rows.astype(int):
@@ -212,15 +226,21 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog='train', description='Train a policy from bags.')
     parser.add_argument('--task', default='pusht', help='which task, by name')
+    parser.add_argument('--backbone', default='diffusion', choices=tuple(BACKBONES))
     parser.add_argument('--data', type=Path, required=True, help='folder of demonstrations')
     parser.add_argument('--out', type=Path, required=True, help='where the weights go')
     parser.add_argument('--seed', type=int, default=0, help='of all randomness')
+    parser.add_argument('--variant', default='base', help='what reports call the policy')
     parser.add_argument('--demos', type=int, default=0, help='how many to use; 0: all')
     parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'))
     parser.add_argument('--steps', type=int, default=4000, help='of the denoiser')
     parser.add_argument('--reading-steps', type=int, default=2500, help='of the encoder')
     parser.add_argument(
         '--pretrain', type=Path, help='folder of any episodes, whose frames teach the encoder'
+    )
+    parser.add_argument('--cache', type=Path, help='folder for what was read; default: OUT/cache')
+    parser.add_argument(
+        '--encoder', type=Path, help='folder of a policy whose encoder is taken over as it is'
     )
     parser.add_argument('--json', type=Path, help='where a copy of the card goes')
     return parser.parse_args(given)

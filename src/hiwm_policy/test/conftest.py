@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 import sys
 
@@ -14,14 +15,18 @@ import torch
 from hiwm_core.action import Source
 from hiwm_core.task import Task, load_task, parse_task
 from hiwm_policy.dataset import Frames
-from hiwm_policy.model import PolicyNetwork, Size
+from hiwm_policy.model import PolicyNetwork
+from hiwm_policy.size import DiffusionSize, FlowSize, Size
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'hiwm_core' / 'test'))
 
 from two_arms import TWO_ARMS
 
 torch.set_num_threads(1)
-SMALL = {'free_keypoints': 4, 'width': 32, 'depth': 1, 'condition': 16}
+SMALL: dict[str, Size] = {
+    'diffusion': DiffusionSize(free_keypoints=4, width=32, depth=1, condition=16),
+    'flow': FlowSize(free_keypoints=4, width=32, seen_width=16, depth=1, heads=2, head_width=8),
+}
 
 
 @pytest.fixture
@@ -40,9 +45,11 @@ def two_arms() -> Task:
 def small_network() -> Callable[..., PolicyNetwork]:
     """A small network with random weights for a task."""
 
-    def build(task: Task, *, framed: bool = False, seed: int = 0) -> PolicyNetwork:
+    def build(
+        task: Task, *, framed: bool = False, seed: int = 0, backbone: str = 'diffusion'
+    ) -> PolicyNetwork:
         torch.manual_seed(seed)
-        return PolicyNetwork(task, Size(framed=framed, **SMALL)).eval()
+        return PolicyNetwork(task, replace(SMALL[backbone], framed=framed)).eval()
 
     return build
 

@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 import pytest
 
 from hiwm_core.backend import Readings
@@ -24,7 +25,7 @@ FloatArray = NDArray[np.float64]
 
 
 class Corridor:
-    """A backend whose progress is the first joint, which goes where it is told."""
+    """A backend whose progress is twice the first joint, which goes where it is told."""
 
     name = 'corridor'
     state_size = 2
@@ -46,11 +47,11 @@ class Corridor:
 
     def heads(self, states: FloatArray, frames: NDArray[np.uint8] | None = None) -> Readings:
         unknown = np.full(len(states), np.nan)
-        return Readings(states, np.empty((len(states), 0)), states[:, 0], unknown, unknown)
+        return Readings(states, np.empty((len(states), 0)), 2.0 * states[:, 0], unknown, unknown)
 
 
 class Climber:
-    """A policy that moves on by a tenth a step, three steps at a time."""
+    """A policy that moves on by a twentieth a step, three steps at a time."""
 
     name = 'climber'
     context = 2
@@ -62,7 +63,7 @@ class Climber:
     def chunk(self, history: Sequence[Observation], key: int) -> NDArray[np.float64]:
         self.lengths.append(len(history))
         first = history[-1].joints[0]
-        return np.array([[first + 0.1 * step, 0.0] for step in range(1, 5)])
+        return np.array([[first + 0.05 * step, 0.0] for step in range(1, 5)])
 
 
 def test_an_episode_ends_with_success_in_any_frame(pusht: Task) -> None:
@@ -106,6 +107,50 @@ def test_the_command_writes_a_table_and_a_picture(
     card = load_card(tmp_path / 'policy')
     assert card['evaluation']['sim_arm']['success'] == first['success']
     assert 'table' not in card['evaluation']['sim_arm']
+
+
+def test_a_process_of_its_own_gives_the_same(
+    pusht: Task,
+    small_network: Callable[..., PolicyNetwork],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save_model(small_network(pusht, framed=True), tmp_path / 'policy', {})
+    monkeypatch.setattr(
+        evaluate, 'load_task', lambda name: replace(pusht, name=name, episode_steps=10)
+    )
+    monkeypatch.setattr(evaluate, '_LOADED', {})
+    setting = evaluate.Setting('sim_arm', 'pusht', tmp_path / 'policy', None, batch=2)
+    whole = evaluate.evaluate(setting, range(7, 10), 1)
+    # What a worker is given: a batch, whichever process it is.
+    parts = [*evaluate._work((setting, [7, 8])), *evaluate._work((setting, [9]))]
+    for one, other in zip(whole, parts, strict=True):
+        assert (one.seed, one.steps, one.best_progress) == (
+            other.seed,
+            other.steps,
+            other.best_progress,
+        )
+        np.testing.assert_array_equal(one.frame, other.frame)
+
+
+def test_failures_are_filmed_on_request(
+    pusht: Task,
+    small_network: Callable[..., PolicyNetwork],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save_model(small_network(pusht, framed=True), tmp_path / 'policy', {})
+    monkeypatch.setattr(
+        evaluate, 'load_task', lambda name: replace(pusht, name=name, episode_steps=5)
+    )
+    monkeypatch.setattr(evaluate, '_LOADED', {})
+    given = ['evaluate', '--policy', str(tmp_path / 'policy'), '--episodes', '2', '--seed', '7']
+    monkeypatch.setattr(sys, 'argv', [*given, '--videos', str(tmp_path / 'films')])
+    assert evaluate.main() == 0
+    films = sorted((tmp_path / 'films').iterdir())
+    assert [film.name for film in films] == ['7.gif', '8.gif']
+    with Image.open(films[0]) as film:
+        assert (film.n_frames, film.size) == (6, (96, 96))
 
 
 def test_a_users_mistake_is_one_sentence(

@@ -15,8 +15,9 @@ from hiwm_core.error import ConfigurationError
 from hiwm_core.extension import load_policy
 from hiwm_core.observation import Observation
 from hiwm_core.task import Task
-from hiwm_policy.model import CARD, WEIGHTS, PolicyNetwork, Size, load_model, save_model
-from hiwm_policy.policy import DiffusionPolicy
+from hiwm_policy.model import CARD, WEIGHTS, PolicyNetwork, load_model, save_model
+from hiwm_policy.policy import NetworkPolicy
+from hiwm_policy.size import DiffusionSize
 
 Build = Callable[..., PolicyNetwork]
 
@@ -37,7 +38,7 @@ def test_a_bundle_gives_the_same_chunks_again(
     pusht: Task, small_network: Build, saved: Path
 ) -> None:
     history = [looked(pusht, 0), looked(pusht, 1)]
-    before = DiffusionPolicy(pusht, small_network(pusht, framed=True)).chunk(history, 5)
+    before = NetworkPolicy(pusht, small_network(pusht, framed=True)).chunk(history, 5)
     after = load_policy('diffusion', pusht, saved)
     np.testing.assert_array_equal(after.chunk(history, 5), before)
     _, card = load_model(saved, pusht)
@@ -52,7 +53,7 @@ def test_a_chunk_is_a_function_of_history_and_key(pusht: Task, saved: Path) -> N
     policy.chunk([looked(pusht, 2)], 1)
     np.testing.assert_array_equal(policy.chunk(history, 2**63 + 1), first)
     assert not np.array_equal(policy.chunk(history, 1), first)
-    assert first.shape == (Size().horizon, 2)
+    assert first.shape == (DiffusionSize().horizon, 2)
     assert (first >= pusht.action_low).all()
     assert (first <= pusht.action_high).all()
 
@@ -97,8 +98,8 @@ def test_another_task_image_or_backbone_is_refused(
     renamed = replace(pusht, joints=tuple(replace(joint, name='q') for joint in pusht.joints))
     assert 'the joints x, y' in refusal(saved, renamed)
     card = json.loads((saved / CARD).read_text())
-    (saved / CARD).write_text(json.dumps({**card, 'backbone': 'flow'}))
-    assert "the backbone 'flow'" in refusal(saved, pusht)
+    (saved / CARD).write_text(json.dumps({**card, 'backbone': 'act'}))
+    assert "the backbone 'act'; built in are diffusion and flow" in refusal(saved, pusht)
 
 
 def test_a_card_of_another_size_is_refused(pusht: Task, saved: Path) -> None:
@@ -118,4 +119,4 @@ def test_a_wrong_frame_is_named(pusht: Task, saved: Path) -> None:
 
 def test_a_task_without_a_body_cannot_be_acted_in_its_frame(two_arms: Task) -> None:
     with pytest.raises(ConfigurationError, match='no body in whose frame'):
-        PolicyNetwork(two_arms, Size(framed=True))
+        PolicyNetwork(two_arms, DiffusionSize(framed=True))

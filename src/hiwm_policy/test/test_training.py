@@ -18,16 +18,16 @@ from hiwm_core.error import ConfigurationError
 from hiwm_core.extension import load_policy
 from hiwm_core.observation import Observation
 from hiwm_core.task import Task
-from hiwm_policy import acting, dataset, train
+from hiwm_policy import dataset, train
 from hiwm_policy.acting import ActingData, train_acting
 from hiwm_policy.dataset import Frames, join_episodes, read_demos, windows_of
-from hiwm_policy.diffusion import Diffusion
-from hiwm_policy.model import PolicyNetwork, Size
+from hiwm_policy.model import PolicyNetwork
 from hiwm_policy.phase import Phase
+from hiwm_policy.size import DiffusionSize
 
 Build = Callable[..., PolicyNetwork]
 Make = Callable[..., Frames]
-SMALL = Size(free_keypoints=4, width=32, depth=1, condition=16)
+SMALL = DiffusionSize(free_keypoints=4, width=32, depth=1, condition=16)
 
 
 def episode(frames: Frames, task: Task, *, success: bool = True) -> Episode:
@@ -45,9 +45,17 @@ def episode(frames: Frames, task: Task, *, success: bool = True) -> Episode:
         actions=np.nan_to_num(frames.actions[:-1]).astype(np.float64),
         sources=frames.sources[:-1],
         shadow=np.full((steps, len(task.actions)), np.nan),
+        spread=np.full(steps, np.nan),
         phases=np.zeros(steps, np.uint8),
+        triggers=np.zeros(steps, np.uint8),
+        human_seconds=np.full(steps, np.nan),
+        fidelity=np.ones(steps + 1),
+        epochs=np.ones(steps + 1, np.uint32),
+        stamps=np.arange(steps + 1, dtype=np.int64),
         nodes=np.arange(steps + 1, dtype=np.uint64),
         branch='run',
+        parent='',
+        fork=0,
         label=0,
         success=success,
     )
@@ -131,17 +139,15 @@ def test_every_third_frame_is_kept_with_its_scene(pusht: Task, demonstrations: M
 # -- learning ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize('backbone', ['diffusion', 'flow'])
 def test_a_few_windows_are_learned_by_heart(
-    pusht: Task,
-    small_network: Build,
-    demonstrations: Make,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    pusht: Task, small_network: Build, demonstrations: Make, backbone: str, tmp_path: Path
 ) -> None:
     """What is drawn at the end is what was demonstrated."""
-    monkeypatch.setattr(acting, 'FRAMED_BATCH', 32)
     frames = demonstrations(pusht, episodes=1, steps=3)
-    network = small_network(pusht, framed=True).requires_grad_(True)
+    network = small_network(pusht, framed=True, backbone=backbone).requires_grad_(True)
+    network.backbone = replace(network.backbone, batch=32)
+    objective = network.backbone.objective()
     data = ActingData(network, frames, windows_of(frames, 2, 16, 8))
     data.fit_scales()
     draw = torch.Generator().manual_seed(1)
@@ -150,7 +156,7 @@ def test_a_few_windows_are_learned_by_heart(
         """Of drawn chunks, in deviations of the demonstrated ones."""
         features, chunks = data.framed_batch(torch.arange(len(data)), draw)
         noise = torch.randn(chunks.shape, generator=draw)
-        drawn = Diffusion().sample(network.denoiser, features, noise)
+        drawn = objective.sample(network.denoiser, features, noise)
         return float((drawn - chunks).abs().mean())
 
     untrained = error()

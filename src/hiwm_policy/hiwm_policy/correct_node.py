@@ -1,0 +1,491 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ros2 run hiwm_policy correct`: sessions in a world model, corrected without a person.
+
+For every start the base policy rolls out in the world model, and the scripted operator, which sees
+only frames, corrects what goes wrong (`hiwm_policy.correction`). Each start becomes a session bag
+like that of a live session: frames, states, proposals, what was executed and by whom, the
+multiplexer's phases, branches and labels; post-training reads it as any other.
+
+It ends after `--starts`, or when the operator's time or the virtual steps are used up. With
+`--branches 0` nobody corrects. The same command goes on with an interrupted collection, and makes
+the same sessions on the same machine and build. Bags are written with ROS's message types; no graph
+is needed, and no clock runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+import json
+import math
+from pathlib import Path
+import shutil
+import sys
+from typing import Any
+
+from hiwm_msgs.msg import MuxState, RigState, TreeEvent
+import numpy as np
+from rclpy.serialization import serialize_message
+import torch
+from tqdm import tqdm
+import yaml
+
+from hiwm_core import contract
+from hiwm_core.action import Action, Source
+from hiwm_core.backend import Backend
+from hiwm_core.error import ConfigurationError, HiwmError
+from hiwm_core.extension import load_backend, open_policy
+from hiwm_core.observation import Observation
+from hiwm_core.policy import Policy
+from hiwm_core.session_bag import SessionBag
+from hiwm_core.task import Task, load_task
+from hiwm_core.tree_node import Label
+from hiwm_policy.correction import Correction, Practice, practise
+from hiwm_policy.evaluate import write_json
+from hiwm_rig.conversion import (
+    action_message,
+    camera_info_message,
+    image_message,
+    joint_message,
+    time_message,
+)
+from hiwm_robot.scripted_operator import Habits
+
+RUN = 'run-1'
+OPERATOR, DEVICE = 'script', 'script'
+SETTINGS_NAME, UNFINISHED_NAME = 'correct.json', '.unfinished'
+# Stamps are made: sessions are equal whenever they are made.
+FIRST_STAMP_NS = 1_000_000_000_000_000_000
+PHASE_OF_RUN, PHASE_OF_BRANCH = MuxState.PHASE_AUTONOMOUS, MuxState.PHASE_CORRECTING
+TOPICS = (
+    *contract.RIG_TOPICS,
+    contract.ACTION,
+    contract.POLICY_ACTION,
+    contract.OPERATOR_ACTION,
+    contract.MUX_STATE,
+)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a session holds, as its metadata says."""
+
+    seed: int
+    steps: int
+    success: bool
+    corrections: int
+    corrected: int
+    operator_steps: int
+
+
+class SessionWriter:
+    """Writes one practice as a session's messages.
+
+    Args:
+        rig: `RigState.rig`.
+        policy: `Action.device` of the policy's actions.
+    """
+
+    def __init__(self, bag: SessionBag, task: Task, session: str, rig: str, policy: str) -> None:
+        self._bag, self._task, self._session = bag, task, session
+        self._rig, self._policy = rig, policy
+        self._now = FIRST_STAMP_NS
+        self._period_ns = round(task.period * 1e9)
+        self._epoch = self._nodes = self._executed = self._driven = 0
+        self._sequences = dict.fromkeys(TOPICS, 0)
+
+    def write(self, practice: Practice) -> None:
+        """The whole session."""
+        attempt = practice.attempt
+        self._epoch = 1
+        self._tell(TreeEvent.KIND_RESET, node=1, branch=RUN, seed=attempt.seed)
+        self._mux(PHASE_OF_RUN, Source.POLICY)
+        sources = [Source.POLICY] * attempt.steps
+        self._frame(attempt.observations[0], RUN, 0, 0, None)
+        self._path(
+            RUN,
+            1,
+            step=0,
+            observations=attempt.observations[1:],
+            actions=attempt.actions,
+            sources=sources,
+        )
+        if attempt.done:
+            self._label(RUN, self._nodes, Label.SUCCESS, 'done')
+        elif practice.reason or attempt.steps == self._task.episode_steps:
+            self._label(RUN, self._nodes, Label.FAILURE, practice.reason or 'not done in time')
+        for number, correction in enumerate(practice.corrections, 1):
+            self._branch(f'branch-{number}', correction, practice.reason)
+
+    def _branch(self, name: str, correction: Correction, reason: str) -> None:
+        fork = correction.fork + 1  # nodes of the run are numbered from 1
+        before = self._nodes
+        self._epoch += 1
+        self._mux(MuxState.PHASE_PAUSED, Source.HOLD, reason)
+        self._tell(TreeEvent.KIND_BRANCH, node=fork, branch=name, from_node=before)
+        self._mux(PHASE_OF_BRANCH, Source.OPERATOR)
+        self._path(
+            name,
+            fork,
+            step=correction.fork,
+            observations=correction.observations,
+            actions=correction.actions,
+            sources=correction.sources,
+        )
+        label = Label.SUCCESS if correction.success else Label.FAILURE
+        self._mux(MuxState.PHASE_PAUSED, Source.HOLD)
+        self._label(name, self._nodes, label, correction.outcome)
+
+    def _path(
+        self,
+        branch: str,
+        node: int,
+        *,
+        step: int,
+        observations: Sequence[Observation],
+        actions: Sequence[Any],
+        sources: Sequence[Source],
+    ) -> None:
+        """Steps that lead on from a node, which is so many steps from its root."""
+        for observation, values, source in zip(observations, actions, sources, strict=True):
+            action = Action(
+                values=values,
+                source=source,
+                epoch=self._epoch,
+                step=step,
+                device=self._policy if source is Source.POLICY else DEVICE,
+            )
+            proposed_on = (
+                contract.POLICY_ACTION if source is Source.POLICY else contract.OPERATOR_ACTION
+            )
+            self._send(proposed_on, action)
+            self._send(contract.ACTION, action)
+            self._driven += source is not Source.POLICY
+            step += 1
+            self._now += self._period_ns
+            self._frame(observation, branch, node, step, action)
+            node = self._nodes
+
+    def _frame(
+        self, observation: Observation, branch: str, parent: int, step: int, action: Action | None
+    ) -> None:
+        """A new node: image, info, joints, the action that led to it, and the state last."""
+        task, stamp = self._task, time_message(self._now)
+        self._nodes += 1
+        self._put(contract.IMAGE, image_message(observation.frame, stamp))
+        self._put(contract.CAMERA_INFO, camera_info_message(task.camera, stamp))
+        self._put(contract.JOINT_STATES, joint_message(task.joint_names, observation.joints, stamp))
+        if action is not None:
+            self._executed += 1
+            self._put(contract.RIG_EXECUTED, action_message(task, action, stamp))
+        state = RigState(
+            session=self._session,
+            task=task.name,
+            rig=self._rig,
+            epoch=self._epoch,
+            node=self._nodes,
+            parent=parent,
+            branch=branch,
+            step=step,
+            mode=RigState.MODE_RUNNING,
+            pace=RigState.PACE_LOCKSTEP,
+            advance=RigState.ADVANCE_ALWAYS,
+            speed=1.0,
+            period=task.period,
+            tick_time=math.nan,
+            can_pause=True,
+            can_rollback=True,
+            can_branch=True,
+            can_set_pace=True,
+            progress=float(observation.progress),
+            success=float(observation.success),
+            fidelity=float(observation.fidelity),
+            executed_actions=self._executed,
+        )
+        if observation.scene.size:
+            state.scene_names = list(task.scene_names)
+            state.scene_values = [float(value) for value in observation.scene]
+        state.header.stamp = stamp
+        self._put(contract.RIG_STATE, state)
+
+    def _send(self, topic: contract.Topic, action: Action) -> None:
+        numbered = Action(
+            values=action.values,
+            source=action.source,
+            epoch=action.epoch,
+            step=action.step,
+            device=action.device,
+            seq=self._sequences[topic],
+        )
+        self._sequences[topic] += 1
+        self._put(topic, action_message(self._task, numbered, time_message(self._now)))
+
+    def _mux(self, phase: int, source: Source, reason: str = '') -> None:
+        drives = phase == PHASE_OF_BRANCH
+        state = MuxState(
+            phase=phase,
+            source=int(source),
+            operator_id=OPERATOR if drives else '',
+            device=DEVICE if drives else self._policy,
+            reason=reason,
+            epoch=self._epoch,
+            sent_actions=self._sequences[contract.ACTION],
+            human_time=self._driven * self._task.period,
+            policy_age=math.nan,
+            operator_age=math.nan,
+        )
+        state.header.stamp = time_message(self._now)
+        self._put(contract.MUX_STATE, state)
+
+    def _label(self, branch: str, node: int, label: Label, note: str) -> None:
+        self._tell(TreeEvent.KIND_LABEL, node=node, branch=branch, label=int(label), note=note)
+
+    def _tell(self, kind: int, **fields: Any) -> None:
+        self._now += 1
+        event = TreeEvent(**{'kind': kind, 'epoch': self._epoch, 'seed': -1, **fields})
+        event.header.stamp = time_message(self._now)
+        self._put(contract.RIG_TREE, event)
+
+    def _put(self, topic: contract.Topic, message: Any) -> None:
+        self._bag.write(topic.name, serialize_message(message), self._now)
+
+
+def session_folder(out: Path, seed: int) -> Path:
+    """Where the session of a start lies."""
+    return out / f'session_{seed:08d}'
+
+
+def write_session(out: Path, task: Task, rig: str, policy: str, practice: Practice) -> Tally:
+    """Write one session's bag, whole or not at all. Raises HiwmError."""
+    attempt = practice.attempt
+    tally = Tally(
+        seed=attempt.seed,
+        steps=attempt.steps + practice.operator_steps(),
+        success=attempt.done,
+        corrections=len(practice.corrections),
+        corrected=sum(each.success for each in practice.corrections),
+        operator_steps=practice.operator_steps(),
+    )
+    folder = session_folder(out, attempt.seed)
+    unfinished = out / UNFINISHED_NAME / folder.name
+    shutil.rmtree(unfinished, ignore_errors=True)
+    custom_data = {
+        'kind': 'session',
+        'task': task.name,
+        'session': folder.name,
+        'rig': rig,
+        'tally': json.dumps(tally.__dict__),
+    }
+    with SessionBag(unfinished, TOPICS, custom_data) as bag:
+        SessionWriter(bag, task, folder.name, rig, policy).write(practice)
+    unfinished.rename(folder)
+    return tally
+
+
+def read_tally(folder: Path) -> Tally | None:
+    """What an earlier run has put there; None if it is not there."""
+    path = folder / 'metadata.yaml'
+    if not path.is_file():
+        return None
+    try:
+        information = yaml.safe_load(path.read_text())['rosbag2_bagfile_information']
+        return Tally(**json.loads(information['custom_data']['tally']))
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f'{folder} was not made by this command ({error!r}); name another folder'
+        ) from error
+
+
+class Collection:
+    """The sessions of one command, and what may still be spent."""
+
+    def __init__(self, given: argparse.Namespace, task: Task) -> None:
+        self.tallies: list[Tally] = []
+        self._given, self._task = given, task
+
+    @property
+    def operator_steps(self) -> int:
+        return sum(tally.operator_steps for tally in self.tallies)
+
+    @property
+    def successful_steps(self) -> int:
+        return sum(tally.steps for tally in self.tallies if tally.success)
+
+    @property
+    def full(self) -> bool:
+        """Whether what was asked for is there."""
+        given = self._given
+        return (
+            len(self.tallies) >= given.starts
+            or (given.virtual_steps > 0 and self.successful_steps >= given.virtual_steps)
+            or (
+                given.operator_seconds > 0.0
+                and self.steps_left() < self._task.rate  # no correction is shorter than a second
+            )
+        )
+
+    def steps_left(self) -> int:
+        """What the operator may still drive; without a limit more than they ever could."""
+        if self._given.operator_seconds <= 0.0:
+            return sys.maxsize
+        return math.floor(self._given.operator_seconds * self._task.rate) - self.operator_steps
+
+    def afford(self, practice: Practice) -> Practice:
+        """The practice without the corrections for which the operator has no time left."""
+        left, kept = self.steps_left(), []
+        for correction in practice.corrections:
+            if len(correction.actions) <= left:
+                kept.append(correction)
+                left -= len(correction.actions)
+        return Practice(practice.attempt, practice.reason, kept)
+
+
+def batches(given: argparse.Namespace) -> Iterator[range]:
+    """The seeds of the starts, so many at a time."""
+    for first in range(given.seed, given.seed + given.starts, given.batch):
+        yield range(first, min(first + given.batch, given.seed + given.starts))
+
+
+def correct(given: argparse.Namespace) -> dict[str, Any]:
+    """The whole collection; returns its figures. Raises HiwmError."""
+    torch.set_num_threads(1)
+    task = load_task(given.task)
+    backend: Backend = load_backend(given.rig, task, given.world_model)
+    policy: Policy = open_policy(task, str(given.policy))
+    prepare(given)
+    habits = Habits(rollback_steps=given.rollback, most_steps=given.most_steps)
+    collection = Collection(given, task)
+    with tqdm(total=given.starts, desc=f'{task.name} in {given.rig}', unit='start') as bar:
+        for seeds in batches(given):
+            known = {seed: read_tally(session_folder(given.out, seed)) for seed in seeds}
+            practices: dict[int, Practice] = {}
+            if any(tally is None for tally in known.values()):
+                # All of them: what one becomes may depend, in its last bits, on the others.
+                made = practise(
+                    task, backend, policy, seeds, branches=given.branches, habits=habits
+                )
+                practices = {practice.attempt.seed: practice for practice in made}
+            for seed in seeds:
+                if collection.full:
+                    break
+                tally = known[seed]
+                if tally is None:
+                    practice = collection.afford(practices[seed])
+                    tally = write_session(given.out, task, backend.name, policy.name, practice)
+                collection.tallies.append(tally)
+                bar.update()
+                bar.set_postfix_str(
+                    f'operator {collection.operator_steps / task.rate:.0f} s, '
+                    f'corrected {sum(each.corrected for each in collection.tallies)}'
+                )
+            if collection.full:
+                break
+    return figures(given, task, collection)
+
+
+def prepare(given: argparse.Namespace) -> None:
+    """Make the folder, or check that what it holds was made with the same settings."""
+    settings = {
+        name: str(getattr(given, name))
+        for name in ('task', 'rig', 'policy', 'world_model', 'seed', 'batch', 'branches')
+    } | {name: getattr(given, name) for name in ('rollback', 'most_steps', 'operator_seconds')}
+    path = given.out / SETTINGS_NAME
+    if path.is_file():
+        known = json.loads(path.read_text(encoding='utf-8'))
+        different = [name for name, value in settings.items() if known.get(name) != value]
+        if different:
+            raise ConfigurationError(
+                f'{given.out} holds sessions with another {", ".join(different)}; '
+                'name another folder'
+            )
+        return
+    write_json(path, settings)
+
+
+def figures(given: argparse.Namespace, task: Task, collection: Collection) -> dict[str, Any]:
+    """For `--json`."""
+    tallies = collection.tallies
+    return {
+        'task': task.name,
+        'rig': given.rig,
+        'policy': given.policy.name,
+        'first_seed': given.seed,
+        'starts': len(tallies),
+        'branches_of_a_failure': given.branches,
+        'attempts_done': sum(tally.success for tally in tallies),
+        'steps_of_attempts_done': collection.successful_steps,
+        'failures_corrected': sum(tally.corrections > 0 for tally in tallies),
+        'corrections': sum(tally.corrections for tally in tallies),
+        'corrections_done': sum(tally.corrected for tally in tallies),
+        'operator_steps': collection.operator_steps,
+        'operator_seconds': collection.operator_steps / task.rate,
+        'virtual_steps': int(np.sum([tally.steps for tally in tallies], dtype=np.int64)),
+    }
+
+
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog='correct', description='Correct a policy in a world model by a scripted operator.'
+    )
+    parser.add_argument('--task', default='pusht', help='which task, by name')
+    parser.add_argument('--rig', default='world_model', help='world_model, or any backend')
+    parser.add_argument('--world-model', type=Path, help='folder of the weights of the rig')
+    parser.add_argument('--policy', type=Path, required=True, help='folder of the base policy')
+    parser.add_argument('--out', type=Path, required=True, help='folder for the sessions')
+    parser.add_argument('--starts', type=int, default=100, help='most starts')
+    parser.add_argument('--seed', type=int, default=50_000_000, help='of the first start')
+    parser.add_argument(
+        '--branches', type=int, default=3, help='corrections of a failure; 0: nobody corrects'
+    )
+    parser.add_argument(
+        '--rollback', type=int, default=20, help='steps back; the second branch twice as far, ...'
+    )
+    parser.add_argument('--most-steps', type=int, default=150, help='of one correction')
+    parser.add_argument(
+        '--operator-seconds', type=float, default=0.0, help='most driving time; 0: no limit'
+    )
+    parser.add_argument(
+        '--virtual-steps',
+        type=int,
+        default=0,
+        help='end when attempts that are done have so many steps; 0: no such end',
+    )
+    parser.add_argument('--batch', type=int, default=16, help='starts in one forward pass')
+    parser.add_argument('--json', type=Path, help='where the figures go')
+    return parser.parse_args(given)
+
+
+def check(given: argparse.Namespace) -> None:
+    """Raises ConfigurationError if a number of the command line lies outside its range."""
+    if min(given.starts, given.batch, given.most_steps) < 1:
+        raise ConfigurationError('--starts, --batch and --most-steps are 1 or more')
+    if min(given.branches, given.rollback, given.virtual_steps, given.seed) < 0:
+        raise ConfigurationError('--branches, --rollback, --virtual-steps and --seed are 0 or more')
+
+
+def main() -> int:
+    """Runs the command; returns its exit code."""
+    given = arguments()
+    try:
+        check(given)
+        facts = correct(given)
+        if given.json is not None:
+            write_json(given.json, facts)
+    except HiwmError as error:
+        print(f'correct: {error.message}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('correct: stopped; the same command goes on', file=sys.stderr)
+        return 130
+    print(
+        f'{facts["starts"]} starts in {given.out}: {facts["attempts_done"]} done by the policy, '
+        f'{facts["corrections_done"]} of {facts["corrections"]} corrections done, '
+        f'{facts["operator_seconds"]:.0f} s of the operator'
+    )
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flow matching over action chunks: what is learned, and how a chunk is drawn.
+
+As in pi0 (Black et al. 2024, arXiv 2410.24164): on the straight line from noise (time 0) to a chunk
+(time 1) the network learns the velocity, and ten Euler steps go along it at run time. Times are
+drawn with more weight near the noise, where what is seen decides.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hiwm_policy.action_expert import ActionExpert
+
+EULER_STEPS = 10
+# Times are LATEST * (1 - u) with u from Beta(BETA, 1).
+LATEST, BETA = 0.999, 1.5
+
+
+class FlowMatching:
+    """The two directions of the flow."""
+
+    def loss(
+        self, denoiser: ActionExpert, features: Tensor, chunks: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Mean squared error of the velocities, at random times.
+
+        Args:
+            features: (B, F).
+            chunks: (B, Tp, A), in the network's scale.
+            generator: On the CPU, so that a seed means the same on every device.
+        """
+        # The inverse of Beta(b, 1)'s distribution function u^b.
+        drawn = torch.rand(len(chunks), generator=generator) ** (1.0 / BETA)
+        time = (LATEST * (1.0 - drawn)).to(chunks)
+        noise = torch.randn(chunks.shape, generator=generator).to(chunks)
+        at = time[:, None, None]
+        noisy = at * chunks + (1.0 - at) * noise
+        velocity = denoiser(noisy, time, denoiser.condition(features))
+        return functional.mse_loss(velocity.float(), chunks - noise)
+
+    @torch.no_grad()
+    def sample(self, denoiser: ActionExpert, features: Tensor, noise: Tensor) -> Tensor:
+        """Chunks (B, Tp, A) from features (B, F) and standard normal noise (B, Tp, A)."""
+        condition = denoiser.condition(features)
+        chunks = noise
+        for step in range(EULER_STEPS):
+            time = torch.full((len(chunks),), step / EULER_STEPS, device=chunks.device)
+            chunks = chunks + denoiser(chunks, time, condition) / EULER_STEPS
+        return chunks

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ros2 run hiwm_policy post_train`: a trained policy learns from corrections as well.
+
+1. Read the demonstrations that the base was trained on, and the sessions.
+2. Draw virtual steps, at most `--virtual-share` of all steps.
+3. Go on training from the base's weights on both together; each step counts as the recipe says.
+   The scales, and in a body's frame the encoder, stay as they are.
+4. Measure on the demonstrations that were held back, draw it, and write weights and card.
+
+With `--wm-cl` it is the baseline without a person: the same, from whole attempts that succeeded in
+closed loop. `--virtual-steps` makes the two learn from equally many virtual steps. Interrupted, the
+same command goes on where it stopped; nothing in it needs ROS.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import hashlib
+import math
+from pathlib import Path
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+
+from hiwm_core.error import ConfigurationError, HiwmError
+from hiwm_core.task import load_task
+from hiwm_core.weighting import Weighting
+from hiwm_policy.acting import ActingData, train_acting
+from hiwm_policy.dataset import read_demos, windows_of
+from hiwm_policy.evaluate import write_json
+from hiwm_policy.model import WEIGHTS, code_sha256, load_model, save_model
+from hiwm_policy.train import READING_WEIGHT, device_name, device_of, measure, split
+from hiwm_policy.virtual import Piece, frames_of, read_pieces, select, step_weights
+
+STEPS, RATE = 3000, 5e-4
+# Of the fields of a base's card, those that are as true of what it became.
+KEPT_OF_CARD = ('data',)
+
+
+def post_train(given: argparse.Namespace) -> dict[str, Any]:
+    """The whole post-training; returns the card.
+
+    Args:
+        given: The command line.
+
+    Raises:
+        HiwmError: The base, the data or the device cannot be used.
+    """
+    task, device = load_task(given.task), device_of(given.device)
+    torch.set_num_threads(1 if device.type == 'cpu' else torch.get_num_threads())
+    network, base = load_model(given.base, task)
+    try:
+        given.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f'{given.out} cannot be made: {error.strerror}') from error
+    if given.out.resolve() == given.base.resolve():
+        raise ConfigurationError(f'--out is the base, {given.base}; name another folder')
+    scheme = Weighting(given.weighting)
+    demo_count = given.demo_count or int(base.get('data', {}).get('demo_episodes', 0))
+    demos = read_demos(given.demos, task, given.cache or given.out / 'cache', demo_count)
+    learned, held_back = split(demos)
+
+    demo_steps = len(learned.frames) - learned.episodes
+    most = math.floor(demo_steps * given.virtual_share / (1.0 - given.virtual_share))
+    if given.virtual_steps:
+        most = min(most, given.virtual_steps)
+    offered = read_pieces(
+        given.sessions,
+        task,
+        scheme,
+        closed_loop=given.wm_cl,
+        least_fidelity=given.least_fidelity,
+    )
+    pieces = select(offered, most, given.seed)
+    virtual_steps = sum(piece.steps for piece in pieces)
+
+    demo_weight, each = step_weights(pieces, demo_steps, scheme)
+    frames = learned.followed_by(frames_of(pieces, task))
+    of_rows = np.concatenate([np.full(len(learned.frames), demo_weight), *each])
+    size = network.size
+    windows = windows_of(frames, size.context, size.horizon, size.chunk_steps).weighted(of_rows)
+    network.train().requires_grad_(True)
+    data = ActingData(network, frames, windows)
+    base_sha256 = hashlib.sha256((given.base / WEIGHTS).read_bytes()).hexdigest()
+    data.fingerprint += f' base {base_sha256}'
+    phase = train_acting(
+        network,
+        data,
+        steps=given.steps,
+        seed=given.seed,
+        folder=given.out,
+        device=device,
+        reading_weight=READING_WEIGHT,
+        rate=given.rate,
+    )
+    taught = network.denoiser if network.frame is not None else network
+    taught.load_state_dict(phase.averaged.state_dict())
+    network.cpu().float()
+    card = {
+        'variant': 'wm_cl' if given.wm_cl else given.variant,
+        **{name: base[name] for name in KEPT_OF_CARD if name in base},
+        'post_training': {
+            'base': given.base.name,
+            'base_weights_sha256': base_sha256,
+            'weighting': scheme.value,
+            'demo_steps': demo_steps,
+            'virtual_steps': virtual_steps,
+            'virtual_share': round(virtual_steps / (virtual_steps + demo_steps), 4),
+            'virtual_share_allowed': given.virtual_share,
+            'sampled_share': round(_sampled_share(windows.weights, windows.episodes, learned), 4),
+            'least_fidelity': given.least_fidelity,
+            'sessions': [folder.name for folder in given.sessions],
+            'offered_steps': sum(piece.steps for piece in offered),
+            **_described(pieces, task.rate),
+        },
+        'seed': given.seed,
+        'steps': {'acting': phase.steps},
+        'loss': {'acting': round(phase.loss, 6)},
+        'seconds': {'acting': round(phase.seconds, 1)},
+        'device': device_name(device),
+        'metrics': measure(task, network, held_back, given.out / 'chunks.png'),
+        'training_code_sha256': code_sha256(),
+    }
+    save_model(network, given.out, card)
+    return card
+
+
+def _sampled_share(weights: Any, episodes: Any, learned: Any) -> float:
+    """The share of the sampling mass that falls on virtual windows."""
+    virtual = weights[episodes >= learned.episodes].sum()
+    return float(virtual / weights.sum())
+
+
+def _described(pieces: Sequence[Piece], rate: float) -> dict[str, Any]:
+    """For the card: how much there is of what, and the starts that the operator saw."""
+    driven = [piece for piece in pieces if piece.corrected]
+    operator_steps = sum(int((piece.episode.sources[piece.taken] == 2).sum()) for piece in driven)
+    return {
+        'pieces': len(pieces),
+        'corrections': len({(piece.episode.session, piece.episode.parent) for piece in driven}),
+        'branches': len(driven),
+        'operator_steps': operator_steps,
+        'operator_seconds': round(operator_steps / rate, 1),
+        'start_seeds': sorted({piece.episode.seed for piece in pieces}),
+    }
+
+
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog='post_train', description='Post-train a policy on demonstrations and sessions.'
+    )
+    parser.add_argument('--task', default='pusht', help='which task, by name')
+    parser.add_argument('--base', type=Path, required=True, help='folder of the trained policy')
+    parser.add_argument('--demos', type=Path, required=True, help='folder of demonstrations')
+    parser.add_argument(
+        '--sessions', type=Path, nargs='+', required=True, help='folders of recorded sessions'
+    )
+    parser.add_argument('--out', type=Path, required=True, help='where the weights go')
+    parser.add_argument(
+        '--weighting', default='uniform', choices=[scheme.value for scheme in Weighting]
+    )
+    parser.add_argument(
+        '--virtual-share', type=float, default=0.35, help='most of all steps, below 1'
+    )
+    parser.add_argument(
+        '--virtual-steps', type=int, default=0, help='most virtual steps; 0: by the share alone'
+    )
+    parser.add_argument(
+        '--wm-cl', action='store_true', help='nobody corrects: successful closed-loop attempts only'
+    )
+    parser.add_argument(
+        '--variant', default='hi_wm', help='what reports call a policy that learned from sessions'
+    )
+    parser.add_argument(
+        '--least-fidelity', type=float, default=0.0, help='of frames to learn from, 0 to 1'
+    )
+    parser.add_argument(
+        '--demo-count', type=int, default=0, help="how many demonstrations; 0: as the base's card"
+    )
+    parser.add_argument('--steps', type=int, default=STEPS, help='of training')
+    parser.add_argument('--rate', type=float, default=RATE, help='the highest learning rate')
+    parser.add_argument('--seed', type=int, default=0, help='of all randomness')
+    parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'))
+    parser.add_argument('--cache', type=Path, help='folder for what was read; default: OUT/cache')
+    parser.add_argument('--json', type=Path, help='where a copy of the card goes')
+    return parser.parse_args(given)
+
+
+def check(given: argparse.Namespace) -> None:
+    """Raises ConfigurationError if a number of the command line lies outside its range."""
+    if given.steps < 1 or min(given.virtual_steps, given.demo_count, given.seed) < 0:
+        raise ConfigurationError(
+            '--steps is 1 or more; --virtual-steps, --demo-count and --seed are 0 or more'
+        )
+    if not 0.0 < given.virtual_share < 1.0:
+        raise ConfigurationError(f'--virtual-share lies between 0 and 1, not {given.virtual_share}')
+    if not given.rate > 0.0 or not 0.0 <= given.least_fidelity <= 1.0:
+        raise ConfigurationError('--rate is above 0, --least-fidelity from 0 to 1')
+
+
+def main() -> int:
+    """Runs the command; returns its exit code."""
+    given = arguments()
+    try:
+        check(given)
+        card = post_train(given)
+        if given.json is not None:
+            write_json(given.json, card)
+    except HiwmError as error:
+        print(f'post_train: {error.message}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('post_train: stopped; the same command goes on from the last checkpoint')
+        return 130
+    facts = card['post_training']
+    print(
+        f'{given.out}: {facts["virtual_steps"]} virtual steps of {facts["pieces"]} pieces beside '
+        f'{facts["demo_steps"]} demonstrated ones ({facts["virtual_share"]:.1%})'
+    )
+    return 0 if all(math.isfinite(value) for value in card['loss'].values()) else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,426 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`make reproduce`: the whole study, from data to report, without a person.
+
+A stage is a command of this workspace and the file that it writes last; a stage whose file is there
+is done. Interrupted or failed, the same command goes on with what is missing. Stages that wait for
+nothing run beside each other, each a process of one thread, so many as `--workers` says.
+
+The operator corrects inside the world model, never on the rig, and from starts of their own: those
+of the evaluation are 10,000,000 and after, the operator's 50,000,000 and after, the closed-loop
+baseline's 51,000,000 and after.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+import json
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+
+from tqdm import tqdm
+
+from hiwm_core.error import ConfigurationError, HiwmError
+from hiwm_core.task import load_task
+from hiwm_policy.backbone import BACKBONES
+from hiwm_policy.post_train import STEPS as POST_STEPS
+
+EVALUATION_SEED, OPERATOR_SEED, CLOSED_LOOP_SEED = 10_000_000, 50_000_000, 51_000_000
+POLL_SECONDS = 0.5
+DATA = {
+    'demo': ('--seed', '1000'),
+    'play': ('--seed', '200000', '--steps', '150'),
+    'edge': ('--seed', '300000', '--steps', '150'),
+    'policy': ('--seed', '400000', '--steps', '150'),
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much of everything.
+
+    Attributes:
+        episodes: Of the data, by kind.
+        demos: That the base policies are trained on.
+        fewer_demos: For weaker policies, which are points of the correlation only.
+        evaluated: Starts of an evaluation.
+        operator_seconds: For each backbone, with and without branching.
+        branches: Of a failure.
+        post_steps: Of post-training.
+    """
+
+    episodes: dict[str, int]
+    demos: int
+    fewer_demos: tuple[int, ...]
+    evaluated: int
+    operator_seconds: float
+    branches: int
+    post_steps: int
+
+
+BUDGETS = {
+    'small': Budget(
+        episodes={'demo': 300, 'play': 400, 'edge': 250, 'policy': 150},
+        demos=84,
+        fewer_demos=(25, 50),
+        evaluated=200,
+        operator_seconds=290.0,
+        branches=3,
+        post_steps=POST_STEPS,
+    ),
+    'full': Budget(
+        episodes={'demo': 600, 'play': 1600, 'edge': 1000, 'policy': 600},
+        demos=84,
+        fewer_demos=(15, 25, 50, 70),
+        evaluated=500,
+        operator_seconds=290.0,
+        branches=3,
+        post_steps=4 * POST_STEPS,
+    ),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One command.
+
+    Attributes:
+        name: Of the stage and its log.
+        command: Makes the command line when the stages that it needs are done.
+        makes: What it writes last.
+        needs: Names of the stages before it.
+    """
+
+    name: str
+    command: Callable[[], list[str]]
+    makes: Path
+    needs: tuple[str, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        """Whether it needs not run."""
+        return self.makes.exists()
+
+
+def run_of(package: str, program: str, *arguments: object) -> Callable[[], list[str]]:
+    """A command that is known beforehand."""
+    return lambda: ['ros2', 'run', package, program, *map(str, arguments)]
+
+
+class Study:
+    """The stages of a study.
+
+    Args:
+        given: The command line.
+    """
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.stages: list[Stage] = []
+        self._given = given
+        self._budget = BUDGETS[given.budget]
+        self._out: Path = given.out
+        self._data: Path = given.data or self._out / 'data'
+        self._world_model: Path = given.world_model or self._out / 'world_model'
+        self._rate = load_task(given.task).rate
+        self._bases = dict(given.base)
+        # The policy whose encoder the others take over, and the stage that trains it.
+        self._reader: Path | None = next(iter(self._bases.values()), None)
+        self._reader_stage = ''
+        self._evaluations: list[str] = []
+        self._add_data()
+        for backbone in given.backbones:
+            self._add_backbone(backbone)
+        self._add(
+            'report',
+            run_of(
+                'hiwm_policy', 'report', self._out / 'evaluations', '--out', self._out / 'report'
+            ),
+            self._out / 'report' / 'report.html',
+            *self._evaluations,
+        )
+
+    def _add(self, name: str, command: Callable[[], list[str]], makes: Path, *needs: str) -> None:
+        known = {stage.name for stage in self.stages}
+        self.stages.append(
+            Stage(name, command, makes, tuple(each for each in needs if each in known))
+        )
+
+    def _add_data(self) -> None:
+        budget, given = self._budget, self._given
+        if given.data is None:
+            for kind, options in DATA.items():
+                out = self._data / kind
+                command = run_of(
+                    'hiwm_robot',
+                    'collect',
+                    *('--task', given.task, '--kind', kind, *options),
+                    *('--episodes', budget.episodes[kind], '--out', out),
+                    *('--json', out.with_suffix('.json')),
+                )
+                self._add(f'data {kind}', command, out.with_suffix('.json'))
+        if given.world_model is None:
+            command = run_of(
+                'hiwm_world_model',
+                'train',
+                *('--task', given.task, '--data', self._data, '--out', self._world_model),
+            )
+            needs = [f'data {kind}' for kind in DATA]
+            self._add('world model', command, self._world_model / 'card.json', *needs)
+
+    def _add_backbone(self, backbone: str) -> None:
+        budget = self._budget
+        base = self._add_base(backbone)
+        base_stage = f'{backbone} base'
+        self._add_evaluations(backbone, 'base', base, base_stage)
+        for count in budget.fewer_demos:
+            name = f'demos_{count}'
+            folder = self._folder(backbone, name)
+            stage = f'{backbone} {name}'
+            self._add_training(stage, backbone, folder, count, name)
+            self._add_evaluations(backbone, name, folder, stage)
+        for variant, branches in (('hi_wm', budget.branches), ('hi_wm_no_branching', 1)):
+            sessions = self._out / 'sessions' / f'{backbone}_{variant}'
+            sessions_stage = f'{backbone} {variant} sessions'
+            self._add_sessions(
+                sessions_stage,
+                base,
+                sessions,
+                *('--seed', OPERATOR_SEED, '--branches', branches),
+                *('--operator-seconds', budget.operator_seconds),
+                needs=(base_stage,),
+            )
+            self._add_post_training(
+                backbone,
+                variant,
+                base,
+                sessions,
+                options=('--variant', variant),
+                needs=(sessions_stage,),
+            )
+        corrected = self._folder(backbone, 'hi_wm')
+        sessions = self._out / 'sessions' / f'{backbone}_wm_cl'
+        sessions_stage = f'{backbone} wm_cl sessions'
+        self._add_sessions(
+            sessions_stage,
+            base,
+            sessions,
+            *('--seed', CLOSED_LOOP_SEED, '--branches', 0),
+            # A tenth more than the operator makes, to draw from.
+            *('--virtual-steps', round(1.1 * self._rate * budget.operator_seconds)),
+            needs=(base_stage,),
+        )
+        self._add_post_training(
+            backbone,
+            'wm_cl',
+            base,
+            sessions,
+            options=('--wm-cl',),
+            needs=(sessions_stage, f'{backbone} hi_wm'),
+            as_many_as=corrected,
+        )
+
+    def _folder(self, backbone: str, variant: str) -> Path:
+        return self._out / 'policies' / f'{backbone}_{variant}'
+
+    def _add_base(self, backbone: str) -> Path:
+        """A base that is given, or a stage that trains one; returns its folder."""
+        if backbone in self._bases:
+            return self._bases[backbone]
+        folder = self._folder(backbone, 'base')
+        self._add_training(f'{backbone} base', backbone, folder, self._budget.demos, 'base')
+        return folder
+
+    def _add_training(
+        self, stage: str, backbone: str, folder: Path, demos: int, variant: str
+    ) -> None:
+        # Learning to read takes most of the time, and is the same for all.
+        encoder = ('--pretrain', self._data)
+        needs = tuple(f'data {kind}' for kind in DATA)
+        if self._reader is not None:
+            encoder = ('--encoder', self._reader)
+            needs = ('data demo', self._reader_stage)
+        else:
+            self._reader, self._reader_stage = folder, stage
+        command = run_of(
+            'hiwm_policy',
+            'train',
+            *('--task', self._given.task, '--backbone', backbone, '--variant', variant),
+            *('--data', self._data / 'demo', '--demos', demos, *encoder),
+            *('--out', folder, '--cache', self._out / 'cache'),
+        )
+        self._add(stage, command, folder / 'card.json', *needs)
+
+    def _add_sessions(
+        self, stage: str, base: Path, out: Path, *options: object, needs: tuple[str, ...]
+    ) -> None:
+        command = run_of(
+            'hiwm_policy',
+            'correct',
+            *('--task', self._given.task, '--world-model', self._world_model),
+            *('--policy', base, '--out', out, '--starts', 1000, *options),
+            *('--json', out.with_suffix('.json')),
+        )
+        self._add(stage, command, out.with_suffix('.json'), 'world model', *needs)
+
+    def _add_post_training(
+        self,
+        backbone: str,
+        variant: str,
+        base: Path,
+        sessions: Path,
+        *,
+        options: tuple[str, ...],
+        needs: tuple[str, ...],
+        as_many_as: Path | None = None,
+    ) -> None:
+        folder = self._folder(backbone, variant)
+        fixed = run_of(
+            'hiwm_policy',
+            'post_train',
+            *('--task', self._given.task, '--base', base, '--demos', self._data / 'demo'),
+            *('--sessions', sessions, '--out', folder, '--cache', self._out / 'cache'),
+            *('--weighting', self._given.weighting, '--steps', self._budget.post_steps),
+            *options,
+        )
+
+        def command() -> list[str]:
+            if as_many_as is None:
+                return fixed()
+            card = json.loads((as_many_as / 'card.json').read_text(encoding='utf-8'))
+            return [*fixed(), '--virtual-steps', str(card['post_training']['virtual_steps'])]
+
+        stage = f'{backbone} {variant}'
+        self._add(stage, command, folder / 'card.json', *needs)
+        self._add_evaluations(backbone, variant, folder, stage)
+
+    def _add_evaluations(self, backbone: str, variant: str, policy: Path, needs: str) -> None:
+        for rig, options, model in (
+            ('sim_arm', (), ()),
+            ('world_model', ('--world-model', self._world_model), ('world model',)),
+        ):
+            path = self._out / 'evaluations' / f'{backbone}_{variant}.{rig}.json'
+            command = run_of(
+                'hiwm_policy',
+                'evaluate',
+                *('--task', self._given.task, '--rig', rig, *options, '--policy', policy),
+                *('--episodes', self._budget.evaluated, '--seed', EVALUATION_SEED),
+                *('--json', path),
+            )
+            stage = f'{backbone} {variant} on {rig}'
+            self._add(stage, command, path, needs, *model)
+            self._evaluations.append(stage)
+
+
+def run_stages(stages: Sequence[Stage], logs: Path, workers: int) -> None:
+    """Run what is not done, so many at a time.
+
+    Raises:
+        HiwmError: A stage failed; its log is named. Those that ran beside it are completed.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    done = {stage.name for stage in stages if stage.done}
+    waiting = [stage for stage in stages if stage.name not in done]
+    running: dict[str, tuple[Stage, subprocess.Popen[bytes]]] = {}
+    failed: list[Stage] = []
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    try:
+        with tqdm(total=len(stages), initial=len(done), unit='stage', desc='study') as bar:
+            while running or (waiting and not failed):
+                ready = [stage for stage in waiting if done.issuperset(stage.needs)]
+                while ready and len(running) < workers and not failed:
+                    stage = ready.pop(0)
+                    waiting.remove(stage)
+                    with _log(logs, stage).open('wb') as log:
+                        process = subprocess.Popen(
+                            stage.command(), stdout=log, stderr=log, env=environment
+                        )
+                    running[stage.name] = (stage, process)
+                bar.set_postfix_str(', '.join(running))
+                time.sleep(POLL_SECONDS)
+                for name, (stage, process) in list(running.items()):
+                    if process.poll() is None:
+                        continue
+                    del running[name]
+                    if process.returncode == 0 and stage.done:
+                        done.add(name)
+                        bar.update()
+                    else:
+                        failed.append(stage)
+    finally:
+        for _, process in running.values():
+            process.send_signal(signal.SIGINT)
+        for _, process in running.values():
+            process.wait()
+    if failed:
+        stage = failed[0]
+        path = _log(logs, stage)
+        raise HiwmError(f"the stage '{stage.name}' failed ({_last_line(path)}); its log is {path}")
+
+
+def _log(logs: Path, stage: Stage) -> Path:
+    return logs / f'{stage.name.replace(" ", "_")}.log'
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding='utf-8', errors='replace').replace('\r', '\n').split('\n')
+    return next((line for line in reversed(lines) if line.strip()), 'it said nothing')
+
+
+def _base(text: str) -> tuple[str, Path]:
+    backbone, _, folder = text.partition('=')
+    if backbone not in BACKBONES or not folder:
+        raise argparse.ArgumentTypeError(f"'{text}' is not like {next(iter(BACKBONES))}=FOLDER")
+    return backbone, Path(folder)
+
+
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog='reproduce', description='The whole study, from data to report, without a person.'
+    )
+    parser.add_argument('--task', default='pusht', help='which task, by name')
+    parser.add_argument('--budget', default='small', choices=tuple(BUDGETS))
+    parser.add_argument('--out', type=Path, default=Path('runs/study'), help='folder of the study')
+    parser.add_argument('--workers', type=int, default=2, help='processes of one thread each')
+    parser.add_argument('--weighting', default='uniform', help='as of post_train')
+    parser.add_argument('--backbones', nargs='+', default=list(BACKBONES), choices=tuple(BACKBONES))
+    parser.add_argument('--data', type=Path, help='folder of demo, play, edge and policy; not made')
+    parser.add_argument('--world-model', type=Path, help='folder of its weights; not trained')
+    parser.add_argument(
+        '--base', type=_base, nargs='+', default=[], metavar='BACKBONE=FOLDER', help='not trained'
+    )
+    parser.add_argument('--list', action='store_true', help='list the stages and do nothing')
+    return parser.parse_args(given)
+
+
+def main() -> int:
+    """Runs the command; returns its exit code."""
+    given = arguments()
+    # Whoever ends it ends its stages too, and they keep what they have.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if given.workers < 1:
+            raise ConfigurationError('--workers is 1 or more')
+        study = Study(given)
+        if given.list:
+            for stage in study.stages:
+                print(f'{"done" if stage.done else "    "} {stage.name}')
+            return 0
+        run_stages(study.stages, given.out / 'logs', given.workers)
+    except HiwmError as error:
+        print(f'reproduce: {error.message}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('reproduce: stopped; the same command goes on', file=sys.stderr)
+        return 130
+    print(f'the report is {given.out / "report" / "report.html"}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

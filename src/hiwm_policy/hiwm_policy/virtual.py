@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Virtual data: the recorded steps that post-training learns from, and how much each counts.
+
+Episodes of one session share their beginnings, so a step is taken once: from a branch that somebody
+drove rather than from the attempt that it left. What may be learned from is
+
+- Hi-WM: the steps that an operator drove in branches that did not fail; with the recipes `iwr` and
+  `sirius`, which weigh them, also what the policy did in the same sessions;
+- WM-CL: whole attempts that succeeded and that nobody corrected.
+
+HANDOVER steps and holds never train; nor do branches that were labelled to be discarded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from hiwm_core.action import Source
+from hiwm_core.episodes import Episode, read_episodes
+from hiwm_core.error import ConfigurationError
+from hiwm_core.task import Task
+from hiwm_core.weighting import (
+    StepClass,
+    Weighting,
+    class_weights,
+    count_classes,
+    step_classes,
+    weights,
+)
+from hiwm_policy.dataset import Frames, join_episodes
+
+LABEL_DISCARD = 3  # Label.LABEL_DISCARD
+# Frames before the first step that is learned from, for the windows that look back.
+LOOK_BACK = 8
+# Recipes that learn from what the policy did too.
+WITH_ROLLOUTS = (Weighting.IWR, Weighting.SIRIUS)
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """What an episode adds to those before it.
+
+    Attributes:
+        episode: Whole, so that its steps have their classes.
+        taken: bool (T,), the steps to learn from.
+    """
+
+    episode: Episode
+    taken: NDArray[np.bool_]
+
+    @property
+    def first(self) -> int:
+        """The step from which on it is kept."""
+        return max(0, int(np.flatnonzero(self.taken)[0]) - LOOK_BACK)
+
+    @property
+    def steps(self) -> int:
+        """How many steps are learned from."""
+        return int(self.taken.sum())
+
+    def ending(self, most_steps: int) -> Piece:
+        """The same with no more than its last steps."""
+        taken = self.taken.copy()
+        taken[np.flatnonzero(taken)[:-most_steps]] = False
+        return Piece(self.episode, taken)
+
+    @property
+    def corrected(self) -> bool:
+        """Whether a person drove in it."""
+        return bool((self.episode.sources[self.taken] == Source.OPERATOR).any())
+
+
+def read_pieces(
+    folders: Sequence[Path],
+    task: Task,
+    scheme: Weighting,
+    *,
+    closed_loop: bool,
+    least_fidelity: float = 0.0,
+) -> list[Piece]:
+    """What the sessions below the folders offer.
+
+    Args:
+        closed_loop: WM-CL instead of Hi-WM.
+        least_fidelity: A step is left out if a frame before it in its episode was trusted less.
+
+    Raises:
+        ConfigurationError: They offer nothing; the sentence says why.
+        HiwmError: There is no bag.
+    """
+    pieces: list[Piece] = []
+    episodes = 0
+    for folder in folders:
+        found = tqdm(read_episodes(folder, task), desc=f'reading {folder.name}', unit='episode')
+        for _, group in groupby(found, key=lambda episode: episode.session):
+            of_session = list(group)
+            episodes += len(of_session)
+            pieces += _pieces_of(of_session, scheme, closed_loop, least_fidelity)
+    if not pieces:
+        what = (
+            'an attempt that succeeded and that nobody corrected'
+            if closed_loop
+            else 'a step that an operator drove in a branch that did not fail'
+        )
+        raise ConfigurationError(
+            f'{", ".join(map(str, folders))}: none of {episodes} episodes holds {what}; '
+            'record more sessions, or lower the least fidelity'
+        )
+    return pieces
+
+
+def _pieces_of(
+    episodes: Iterable[Episode], scheme: Weighting, closed_loop: bool, least_fidelity: float
+) -> list[Piece]:
+    """Those of one session."""
+    seen: set[int] = set()
+    pieces = []
+
+    def driven(episode: Episode) -> int:
+        return int((episode.sources == Source.OPERATOR).sum())
+
+    for episode in sorted(episodes, key=driven, reverse=True):
+        taken = np.isin(episode.sources, (Source.POLICY, Source.OPERATOR))
+        trusted = np.fmin.accumulate(np.nan_to_num(episode.fidelity[:-1], nan=1.0))
+        taken &= trusted >= least_fidelity
+        if episode.label == LABEL_DISCARD:
+            continue
+        if closed_loop:
+            if driven(episode) or not episode.success:
+                continue
+        elif scheme in WITH_ROLLOUTS:
+            taken &= episode.success | (episode.sources == Source.POLICY)
+        else:
+            taken &= episode.success & (episode.sources == Source.OPERATOR)
+        taken &= [int(node) not in seen for node in episode.nodes[1:]]
+        seen.update(int(node) for node in episode.nodes[1:][taken])
+        if taken.any():
+            pieces.append(Piece(episode, taken))
+    return pieces
+
+
+def frames_of(pieces: Sequence[Piece], task: Task) -> Frames:
+    """The pieces one after the other, without the beginnings that nothing looks back to."""
+    trimmed = []
+    for piece in pieces:
+        episode, first = piece.episode, piece.first
+        trimmed.append(
+            replace(
+                episode,
+                frames=episode.frames[first:],
+                joints=episode.joints[first:],
+                scene=episode.scene[first:],
+                actions=episode.actions[first:],
+                sources=episode.sources[first:],
+            )
+        )
+    return join_episodes(trimmed, task)
+
+
+def select(pieces: Sequence[Piece], most_steps: int, seed: int) -> list[Piece]:
+    """Pieces in an order drawn at random, until they have so many steps.
+
+    The one that would be too long is kept with its last steps, so that two sets of sessions can be
+    learned from at an equal number.
+
+    Raises:
+        ConfigurationError: There is no room for a step.
+    """
+    if most_steps < 1:
+        raise ConfigurationError(
+            'there is no room for a virtual step; raise --virtual-share or add demonstrations'
+        )
+    chosen: list[Piece] = []
+    left = most_steps
+    for place in np.random.default_rng(seed).permutation(len(pieces)):
+        piece = pieces[place].ending(left)
+        chosen.append(piece)
+        left -= piece.steps
+        if not left:
+            break
+    return chosen
+
+
+def step_weights(
+    pieces: Sequence[Piece], demo_steps: int, scheme: Weighting
+) -> tuple[float, list[NDArray[np.float64]]]:
+    """The weight of a demonstrated step, and for each piece those of its rows in `frames_of`.
+
+    Args:
+        demo_steps: How many steps the demonstrations have.
+    """
+    counts = np.zeros(len(StepClass), np.int64)
+    counts[StepClass.DEMO] = demo_steps
+    for piece in pieces:
+        counts += count_classes(step_classes(piece.episode)[piece.taken])
+    each = []
+    for piece in pieces:
+        of_steps = np.where(piece.taken, weights(piece.episode, scheme, counts), 0.0)
+        each.append(np.append(of_steps[piece.first :], 0.0))
+    return float(class_weights(counts, scheme)[StepClass.DEMO]), each

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What post-training takes of sessions: each step once, only what may train, and no more than asked."""  # noqa: E501
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hiwm_core.action import Source
+from hiwm_core.episodes import Episode
+from hiwm_core.error import ConfigurationError
+from hiwm_core.task import Task
+from hiwm_core.weighting import Weighting
+from hiwm_policy import virtual
+from hiwm_policy.dataset import Frames, windows_of
+from hiwm_policy.virtual import Piece, frames_of, read_pieces, select, step_weights
+
+P, O, H = Source.POLICY, Source.OPERATOR, Source.HANDOVER  # noqa: E741
+
+
+@pytest.fixture
+def sessions(
+    pusht: Task, demonstrations: Callable[..., Frames], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
+    """Puts episodes where `read_episodes` finds bags."""
+
+    def make(
+        sources: list[Source], *, session: str = 'a', first_node: int = 1, **changes: object
+    ) -> Episode:
+        steps = len(sources)
+        frames = demonstrations(pusht, episodes=1, steps=steps, seed=steps)
+        nodes = np.arange(first_node, first_node + steps + 1, dtype=np.uint64)
+        return replace(
+            Episode(
+                task=pusht.name,
+                session=session,
+                kind='session',
+                seed=3,
+                frames=frames.frames,
+                joints=frames.joints.astype(np.float64),
+                scene=frames.scene,
+                progress=np.zeros(steps + 1),
+                actions=np.full((steps, 2), 0.25),
+                sources=np.array(sources, np.uint8),
+                shadow=np.full((steps, 2), np.nan),
+                spread=np.full(steps, np.nan),
+                phases=np.zeros(steps, np.uint8),
+                triggers=np.zeros(steps, np.uint8),
+                human_seconds=np.zeros(steps),
+                fidelity=np.ones(steps + 1),
+                epochs=np.ones(steps + 1, np.uint32),
+                stamps=np.arange(steps + 1),
+                nodes=nodes,
+                branch='run-1',
+                parent='',
+                fork=0,
+                label=0,
+                success=True,
+            ),
+            **changes,
+        )
+
+    def give(*episodes: tuple[list[Source], dict[str, object]]) -> None:
+        made = [make(sources, **options) for sources, options in episodes]
+        monkeypatch.setattr(virtual, 'read_episodes', lambda path, task: iter(made))
+
+    return give
+
+
+def of(task: Task, scheme: Weighting, **options: object) -> list[Piece]:
+    return read_pieces([Path('s')], task, scheme, **{'closed_loop': False, **options})
+
+
+RUN = ([P] * 10, {'success': False})
+BRANCH_NODES = np.array([1, 2, 3, 4, 5, 20, 21, 22, 23], np.uint64)
+BRANCH = ([P] * 4 + [H] + [O] * 3, {'nodes': BRANCH_NODES, 'parent': 'run-1', 'fork': 4})
+
+
+def test_the_operators_steps_of_branches_that_did_not_fail(
+    pusht: Task, sessions: Callable[..., None]
+) -> None:
+    sessions(RUN, BRANCH, ([P] * 4 + [O] * 4, {'session': 'b', 'success': False}))
+    (piece,) = of(pusht, Weighting.UNIFORM)
+    assert piece.taken.tolist() == [False] * 5 + [True] * 3, 'neither the policy nor the ramp'
+    assert piece.corrected
+    assert piece.first == 0
+
+
+def test_a_step_that_two_branches_share_is_taken_once(
+    pusht: Task, sessions: Callable[..., None]
+) -> None:
+    sessions(RUN, BRANCH)
+    pieces = of(pusht, Weighting.SIRIUS)
+    taken = [int(node) for piece in pieces for node in piece.episode.nodes[1:][piece.taken]]
+    assert len(taken) == len(set(taken))
+    assert set(taken) == {2, 3, 4, 5, 21, 22, 23} | set(range(6, 12))
+    demo, each = step_weights(pieces, 5, Weighting.SIRIUS)
+    by_node = {
+        int(node): float(weight)
+        for piece, of_rows in zip(pieces, each, strict=True)
+        for node, weight in zip(piece.episode.nodes[piece.first + 1 :], of_rows, strict=False)
+    }
+    assert by_node[5] == 0.0, 'shortly before a takeover'
+    assert by_node[21] > by_node[9] > 0.0
+    assert demo > 0.0
+
+
+def test_the_baseline_takes_whole_successes_that_nobody_touched(
+    pusht: Task, sessions: Callable[..., None]
+) -> None:
+    sessions(RUN, BRANCH, ([P] * 6, {'session': 'b'}))
+    (piece,) = of(pusht, Weighting.UNIFORM, closed_loop=True)
+    assert (piece.steps, piece.corrected) == (6, False)
+    sessions(RUN, BRANCH)
+    with pytest.raises(
+        ConfigurationError, match='none of 2 episodes holds an attempt that succeeded'
+    ):
+        of(pusht, Weighting.UNIFORM, closed_loop=True)
+
+
+def test_frames_that_are_not_trusted_end_what_is_taken(
+    pusht: Task, sessions: Callable[..., None]
+) -> None:
+    fidelity = np.array([1.0, 0.9, 0.9, 0.3, 0.9, 0.9, np.nan])
+    sessions(([O] * 6, {'fidelity': fidelity}))
+    (piece,) = of(pusht, Weighting.UNIFORM, least_fidelity=0.5)
+    assert piece.taken.tolist() == [True] * 3 + [False] * 3
+    sessions(([O] * 6, {'label': virtual.LABEL_DISCARD}))
+    with pytest.raises(ConfigurationError, match='step that an operator drove'):
+        of(pusht, Weighting.UNIFORM)
+
+
+def test_no_more_than_asked_and_seeded(pusht: Task, sessions: Callable[..., None]) -> None:
+    sessions(*[([O] * (5 + number), {'session': f's{number}'}) for number in range(8)])
+    pieces = of(pusht, Weighting.UNIFORM)
+    total = sum(piece.steps for piece in pieces)
+    for most in (1, 5, 20, 37, 1000):
+        chosen = select(pieces, most, seed=1)
+        assert sum(piece.steps for piece in chosen) == min(most, total)
+        for piece in chosen:
+            assert piece.taken[-1], 'of a piece that is too long the end is kept'
+    assert len(select(pieces, 1000, seed=1)) == 8
+    names = [[piece.episode.session for piece in select(pieces, 30, seed)] for seed in (1, 1, 2)]
+    assert names[0] == names[1] != names[2]
+    with pytest.raises(ConfigurationError, match='no room for a virtual step'):
+        select(pieces, 0, seed=0)
+
+
+def test_windows_are_drawn_by_their_weights_and_look_back(
+    pusht: Task, sessions: Callable[..., None]
+) -> None:
+    sessions(([P] * 20 + [O] * 5, {}))
+    pieces = of(pusht, Weighting.UNIFORM)
+    frames = frames_of(pieces, pusht)
+    assert len(frames.frames) == 1 + 5 + virtual.LOOK_BACK
+    _, each = step_weights(pieces, 100, Weighting.UNIFORM)
+    windows = windows_of(frames, 2, 16, 8).weighted(np.concatenate(each))
+    assert len(windows.observations) == 5
+    first = virtual.LOOK_BACK
+    assert windows.observations[0].tolist() == [first - 1, first]
+    assert windows.weights is not None and np.ptp(windows.weights) == 0.0
+
+
+def test_intervention_weighted_regression_gives_corrections_half_of_the_mass(
+    pusht: Task, sessions: Callable[..., None]
+) -> None:
+    sessions(([P] * 20 + [O] * 5, {}))
+    pieces = of(pusht, Weighting.IWR)
+    demo, (each,) = step_weights(pieces, 100, Weighting.IWR)
+    corrected = each[-6:-1].sum()
+    assert corrected == pytest.approx(each[:-6].sum() + 100 * demo)
