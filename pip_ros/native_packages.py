@@ -22,6 +22,8 @@ APT = {
     'shapely': 'python3-shapely',
     'matplotlib': 'python3-matplotlib',
     'tqdm': 'python3-tqdm',
+    'dynamixel_sdk': 'ros-jazzy-dynamixel-sdk',
+    'serial': 'python3-serial',
     'pytest': 'python3-pytest',
 }
 # Import name -> the pin, for what the distribution does not carry.
@@ -32,6 +34,7 @@ PIP = {
     'rosbags': 'rosbags==0.11.9',
     'gym_pusht': 'gym-pusht==0.1.8',
     'pymunk': 'pymunk==6.11.1',
+    'mujoco': 'mujoco==4.0.0',
     'tensorboard': 'tensorboard==2.21.0',
     'pytest_timeout': 'pytest-timeout==2.4.0',
     'playwright': 'playwright==1.65.2',

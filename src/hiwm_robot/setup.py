@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 PACKAGE = 'hiwm_robot'
@@ -9,6 +11,7 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
+        (f'share/{PACKAGE}/config', sorted(map(str, Path('config').iterdir()))),
     ],
     install_requires=['setuptools'],
     zip_safe=False,
@@ -18,9 +21,14 @@ setup(
     license='Apache-2.0',
     entry_points={
         'console_scripts': [
+            'bus_emulator = hiwm_robot.programs:bus_emulator',
             'collect = hiwm_robot.collect_node:main',
+            'import_lerobot = hiwm_robot.import_lerobot:main',
+            'dynamixel_arm = hiwm_robot.programs:dynamixel_arm',
+            'leader_arm = hiwm_robot.programs:leader_arm',
             'scripted_operator = hiwm_robot.programs:scripted_operator',
             'sim_arm = hiwm_robot.programs:sim_arm',
+            'sim_camera = hiwm_robot.programs:sim_camera',
         ],
         'hiwm.backends': ['sim_arm = hiwm_robot.sims:sim_arm'],
     },

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from hiwm_core.action import Action, Source, read_values
+from hiwm_core.alignment import pixels_of
 from hiwm_core.contract import CAMERA_FRAME_ID
 from hiwm_core.error import HiwmError
 from hiwm_core.task import Camera, Task
@@ -49,19 +50,15 @@ def frame_of(message: Image) -> NDArray[np.uint8]:
     Raises:
         HiwmError: Another encoding, no pixels, or fewer bytes than the message's size asks for.
     """
-    if message.encoding not in {'rgb8', 'bgr8'}:
-        raise HiwmError(f"an image has the encoding '{message.encoding}'; rgb8 or bgr8 is needed")
-    height, width, step = int(message.height), int(message.width), int(message.step)
-    if height < 1 or width < 1:
-        raise HiwmError(f'an image of {width}x{height} has no pixels')
-    if step < width * 3 or len(message.data) < height * step:
-        raise HiwmError(
-            f'an image of {width}x{height} has {len(message.data)} bytes in rows of {step}; '
-            'that is too few for three bytes a pixel'
+    return np.ascontiguousarray(
+        pixels_of(
+            message.encoding,
+            int(message.height),
+            int(message.width),
+            int(message.step),
+            message.data,
         )
-    rows = np.frombuffer(message.data, np.uint8, count=height * step).reshape(height, step)
-    pixels = rows[:, : width * 3].reshape(height, width, 3)
-    return np.ascontiguousarray(pixels if message.encoding == 'rgb8' else pixels[:, :, ::-1])
+    )
 
 
 def camera_info_message(camera: Camera, stamp: Time) -> CameraInfo:

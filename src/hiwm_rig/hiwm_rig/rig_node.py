@@ -36,6 +36,7 @@ from hiwm_rig.pacing import Pacing
 from hiwm_rig.rig_publisher import RigPublisher
 from hiwm_rig.rollout_server import RolloutServer
 from hiwm_rig.stepper import Stepper
+from hiwm_rig.steps import Steps
 
 MOST_STEPS = 100
 MOST_NODES = 1000
@@ -113,7 +114,7 @@ class RigNode(DeviceNode):
     def _acquire(self) -> None:
         acquired = self._acquired
         self._task = load_task(self._values['task'])
-        self._backend = self._make_backend(self._task, self._values)
+        self._open_backend()
         folder = self._values['session_dir'] or acquired.enter_context(
             tempfile.TemporaryDirectory(prefix='hiwm-rig-')
         )
@@ -122,25 +123,9 @@ class RigNode(DeviceNode):
         self._rig = Rig(self._task, tree)
         self._diagnostics = Diagnostics(self, self._task.period)
         acquired.callback(self._diagnostics.destroy)
-        self._topics = RigPublisher(
-            self,
-            self._rig,
-            name=self._rig_name,
-            session=self._values['session'],
-            pacing=self._pacing,
-            diagnostics=self._diagnostics,
-        )
+        self._topics = self._make_topics()
         acquired.callback(self._topics.destroy)
-        self._stepper = Stepper(
-            rig=self._rig,
-            backend=self._backend,
-            pacing=self._pacing,
-            topics=self._topics,
-            diagnostics=self._diagnostics,
-            warn=self.get_logger().warning,
-            report=self.get_logger().error,
-            halt=self._on_worker_fault,
-        )
+        self._stepper = self._make_stepper()
         acquired.callback(
             self.destroy_subscription, subscription(self, contract.ACTION, self._on_action)
         )
@@ -168,16 +153,41 @@ class RigNode(DeviceNode):
         )
         acquired.callback(rollouts.destroy)
 
+    # What a rig without a backend, such as a physical arm, does in its own way.
+
+    def _open_backend(self) -> None:
+        self._backend = self._make_backend(self._task, self._values)
+
+    def _make_topics(self) -> RigPublisher:
+        return RigPublisher(
+            self,
+            self._rig,
+            name=self._rig_name,
+            session=self._values['session'],
+            pacing=self._pacing,
+            diagnostics=self._diagnostics,
+        )
+
+    def _make_stepper(self) -> Steps:
+        return Stepper(
+            rig=self._rig,
+            backend=self._backend,
+            pacing=self._pacing,
+            topics=self._topics,
+            diagnostics=self._diagnostics,
+            warn=self.get_logger().warning,
+            report=self.get_logger().error,
+            halt=self._on_worker_fault,
+        )
+
     def activate(self) -> None:
         with self._stepper.lock:
             self._begin_session()
-            if self._values['start'] == 'running':
-                self._stepper.resume()
             self._active = True
         self._stepper.start()
         self._begin_periods()
         self.get_logger().info(
-            f"{self._backend.name} is ready: task '{self._task.name}', "
+            f"{self.get_name()} is ready: task '{self._task.name}', "
             f'{self._pacing.pace.name.lower()}'
         )
 
@@ -200,6 +210,8 @@ class RigNode(DeviceNode):
             self._show_context()
         elif seed >= 0:
             self._reset(self._task.start_scene(seed), seed)
+        if self._values['start'] == 'running':
+            self._stepper.resume()
 
     def deactivate(self) -> None:
         self._stop_time()

@@ -7,9 +7,11 @@ frame's messages the state comes last, so that who has the state can have the re
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 import time
 from typing import TYPE_CHECKING, Any
 
+from builtin_interfaces.msg import Time
 from hiwm_msgs.msg import RigState, TreeEvent
 
 from hiwm_core import contract
@@ -32,6 +34,16 @@ if TYPE_CHECKING:
     from rclpy.node import Node as RosNode
 
 
+@dataclass(frozen=True)
+class Abilities:
+    """What a rig can do: the fields `can_*` of `RigState`."""
+
+    pause: bool = True
+    rollback: bool = True
+    branch: bool = True
+    set_pace: bool = True
+
+
 class RigPublisher:
     """The topics of one rig.
 
@@ -42,6 +54,8 @@ class RigPublisher:
         session: `RigState.session`.
         pacing: `RigState.pace`, `.advance` and `.speed`.
         diagnostics: Told of every frame.
+        abilities: What the rig can do.
+        camera: Whether image and info are the rig's own; a robot's camera publishes them itself.
     """
 
     def __init__(
@@ -53,6 +67,8 @@ class RigPublisher:
         session: str,
         pacing: Pacing,
         diagnostics: Diagnostics,
+        abilities: Abilities | None = None,
+        camera: bool = True,
     ) -> None:
         self._node = node
         self._rig = rig
@@ -60,10 +76,11 @@ class RigPublisher:
         self._session = session
         self._pacing = pacing
         self._diagnostics = diagnostics
+        self._abilities = abilities or Abilities()
         self._stamp_ns = 0
         self._last_shown = time.monotonic()
-        self._image = publisher(node, contract.IMAGE)
-        self._info = publisher(node, contract.CAMERA_INFO)
+        self._image = publisher(node, contract.IMAGE) if camera else None
+        self._info = publisher(node, contract.CAMERA_INFO) if camera else None
         self._joints = publisher(node, contract.JOINT_STATES)
         self._state = publisher(node, contract.RIG_STATE)
         self._executed = publisher(node, contract.RIG_EXECUTED)
@@ -78,12 +95,25 @@ class RigPublisher:
 
     def show(self, node: Node, *, executed: Action | None = None, context: bool = False) -> None:
         """Publish a node: image, info, joints, the action that led to it, and the state last."""
-        task = self._rig.task
         observation = self._rig.tree.observation(node.id)
         stamp = time_message(self._next_stamp())
-        self._image.publish(image_message(observation.frame, stamp))
-        self._camera.header.stamp = stamp
-        self._info.publish(self._camera)
+        if self._image is not None and self._info is not None:
+            self._image.publish(image_message(observation.frame, stamp))
+            self._camera.header.stamp = stamp
+            self._info.publish(self._camera)
+        self._show_at(stamp, node, observation, executed, context=context)
+
+    def _show_at(
+        self,
+        stamp: Time,
+        node: Node,
+        observation: Observation,
+        executed: Action | None,
+        *,
+        context: bool = False,
+    ) -> None:
+        """Publish the observed joints, the action that led to a node, and the state last."""
+        task = self._rig.task
         self._joints.publish(joint_message(task.joint_names, observation.joints, stamp))
         if executed is not None:
             self._executed.publish(action_message(task, executed, stamp))
@@ -129,7 +159,8 @@ class RigPublisher:
             self._executed,
             self._events,
         ):
-            self._node.destroy_publisher(each)
+            if each is not None:
+                self._node.destroy_publisher(each)
 
     def _next_stamp(self) -> int:
         """Nanoseconds of now, later than every stamp before."""
@@ -153,7 +184,8 @@ class RigPublisher:
         state.speed = self._pacing.speed
         state.tick_time = self._diagnostics.step_time
         state.period = rig.task.period
-        state.can_pause = state.can_rollback = state.can_branch = state.can_set_pace = True
+        state.can_pause, state.can_rollback = self._abilities.pause, self._abilities.rollback
+        state.can_branch, state.can_set_pace = self._abilities.branch, self._abilities.set_pace
         state.progress = observation.progress
         state.success = observation.success
         state.fidelity = observation.fidelity

@@ -27,7 +27,7 @@ from hiwm_core.policy import Policy
 from hiwm_core.rig import Rig
 from hiwm_core.rollout import Rollout, check_size
 from hiwm_rig.base_node import SHUTDOWN_ERRORS, fill_failure
-from hiwm_rig.stepper import Stepper
+from hiwm_rig.steps import Steps
 
 LONGEST_END = 5.0  # s, how long a rollout gets to end when the node goes
 
@@ -99,7 +99,7 @@ class RolloutServer:
         self,
         node: Node,
         rig: Rig,
-        stepper: Stepper,
+        stepper: Steps,
         *,
         policy: str,
         batch: int,

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The emergency stop of an arm: trips on a topic or a service, and only a person resets it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from hiwm_core.contract import Quality
+from hiwm_rig.base_node import profile_of
+
+TOPIC = '/e_stop'
+STATE_TOPIC = '/rig/e_stop'
+TRIGGER_SERVICE, RESET_SERVICE = '/e_stop_trigger', '/e_stop_reset'
+PERIOD = 0.1  # s; a lock of the multiplexer has to be repeated within 0.5 s
+# s, how long a pressed button counts after it was heard last.
+PRESSED = 0.5
+
+
+class Stoppable(Protocol):
+    """An arm with a latch."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it is stopped."""
+        ...
+
+    def stop(self, reason: str) -> None:
+        """Stop it until `reset_stop`; `reason` is one sentence."""
+        ...
+
+    def reset_stop(self) -> None:
+        """Take it back."""
+        ...
+
+
+class EmergencyStop:
+    """Listens, latches, and says what is latched, for late subscribers too.
+
+    Args:
+        node: Owns topics and services.
+        arm: Is stopped.
+    """
+
+    def __init__(self, node: Node, arm: Stoppable) -> None:
+        self._node = node
+        self._arm = arm
+        self._pressed_at = float('-inf')
+        self._state = node.create_publisher(Bool, STATE_TOPIC, profile_of(Quality(latched=True)))
+        self._subscription = node.create_subscription(
+            Bool, TOPIC, self._on_button, profile_of(Quality(reliable=False))
+        )
+        self._services = [
+            node.create_service(Trigger, TRIGGER_SERVICE, self._on_trigger),
+            node.create_service(Trigger, RESET_SERVICE, self._on_reset),
+        ]
+        self._timer = node.create_timer(
+            PERIOD, self._tell, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+
+    def destroy(self) -> None:
+        """Take it off the graph."""
+        self._node.destroy_timer(self._timer)
+        self._node.destroy_subscription(self._subscription)
+        self._node.destroy_publisher(self._state)
+        for service in self._services:
+            self._node.destroy_service(service)
+
+    def _on_button(self, message: Bool) -> None:
+        if message.data:
+            self._pressed_at = time.monotonic()
+            self._stop('somebody pressed the emergency stop')
+        else:
+            self._pressed_at = float('-inf')
+
+    def _on_trigger(self, request: Any, response: Any) -> Any:
+        self._stop(f'{TRIGGER_SERVICE} was called')
+        response.success = True
+        response.message = f'stopped; {RESET_SERVICE} takes it back'
+        return response
+
+    def _on_reset(self, request: Any, response: Any) -> Any:
+        if time.monotonic() - self._pressed_at < PRESSED:
+            response.message = f'{TOPIC} is still pressed; release it first'
+        else:
+            self._arm.reset_stop()
+            self._tell()
+            response.success = True
+            response.message = 'the emergency stop is reset; the arm begins slowly'
+        return response
+
+    def _stop(self, reason: str) -> None:
+        if not self._arm.stopped:
+            self._node.get_logger().error(f'{reason}; call {RESET_SERVICE} to go on')
+        self._arm.stop(reason)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._state.publish(Bool(data=self._arm.stopped))

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an arm says of itself on /diagnostics: one status for the arm, one for each servo."""
+
+from __future__ import annotations
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+import numpy as np
+
+from hiwm_robot.dynamixel.arm import Arm
+from hiwm_robot.dynamixel.arm_phase import ArmPhase
+from hiwm_robot.dynamixel.control_loop import ControlLoop
+
+# Of the temperature limit, degC below it.
+WARM = 5.0
+RANKS = (50, 99)
+LEVELS = {ArmPhase.FAULT: DiagnosticStatus.ERROR, ArmPhase.STOPPED: DiagnosticStatus.WARN}
+
+
+def arm_statuses(name: str, arm: Arm, loop: ControlLoop) -> list[DiagnosticStatus]:
+    """The statuses; servos only after their first measurement."""
+    return [_arm_status(name, arm, loop), *_servo_statuses(name, arm)]
+
+
+def _arm_status(name: str, arm: Arm, loop: ControlLoop) -> DiagnosticStatus:
+    values = [
+        KeyValue(key='phase', value=arm.phase.value),
+        KeyValue(key='unread turns', value=str(arm.missed)),
+        KeyValue(key='left out turns', value=str(loop.overruns)),
+    ]
+    for key, times in (
+        ('lateness', loop.lateness),
+        ('turn', loop.busy),
+        ('command to goal', arm.answer_times),
+    ):
+        if times:
+            for rank, value in zip(RANKS, np.percentile(tuple(times), RANKS) * 1e3, strict=True):
+                values.append(KeyValue(key=f'{key} p{rank} (ms)', value=f'{value:.3f}'))
+    return DiagnosticStatus(
+        level=LEVELS.get(arm.phase, DiagnosticStatus.OK),
+        name=f'{name}: arm',
+        message=arm.message or arm.phase.value,
+        hardware_id=arm.config.port,
+        values=values,
+    )
+
+
+def _servo_statuses(name: str, arm: Arm) -> list[DiagnosticStatus]:
+    measured = arm.measured
+    if measured is None:
+        return []
+    found = []
+    for place, joint in enumerate(arm.config.joints):
+        temperature = float(measured.temperatures[place])
+        who = f'servo {joint.servo} ({joint.name})'
+        level, message = DiagnosticStatus.OK, 'as it should be'
+        if temperature >= arm.config.limits.temperature - WARM:
+            level, message = DiagnosticStatus.WARN, f'{temperature:.0f} degC'
+        if measured.alerts[place]:
+            level, message = DiagnosticStatus.ERROR, 'hardware error'
+        if arm.faulty and who in arm.message:
+            level, message = DiagnosticStatus.ERROR, arm.message
+        found.append(
+            DiagnosticStatus(
+                level=level,
+                name=f'{name}: {who}',
+                message=message,
+                hardware_id=f'{joint.model.name} {joint.servo}',
+                values=[
+                    KeyValue(key='temperature (degC)', value=f'{temperature:.0f}'),
+                    KeyValue(key='voltage (V)', value=f'{measured.voltages[place]:.1f}'),
+                    KeyValue(key='current (A)', value=f'{measured.currents[place]:.3f}'),
+                    KeyValue(key='position (rad)', value=f'{measured.angles[place]:.4f}'),
+                ],
+            )
+        )
+    return found

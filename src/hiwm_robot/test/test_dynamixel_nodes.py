@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arm's and the leader's programs, started as a person starts them, and refused or killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import json
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from emulated_arm import READY, reference, write_arm
+import pytest
+
+from hiwm_robot.dynamixel import control_table as table
+
+PATIENCE = 90.0
+PROGRAMS = 'from hiwm_robot.programs import {0}; {0}()'
+
+
+class Servos:
+    """An emulated bus in a process of its own."""
+
+    def __init__(self, folder: Path, arm: Path) -> None:
+        self.port = folder / 'port'
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                '-c',
+                PROGRAMS.format('bus_emulator'),
+                *('--config', str(arm), '--link', str(self.port)),
+                *('--angles', *map(str, READY)),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline().strip() == str(self.port)
+
+    def tell(self, line: str) -> str:
+        """One command's answer."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(f'{line}\n')
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    def state(self) -> dict[str, Any]:
+        """Of every servo."""
+        state: dict[str, Any] = json.loads(self.tell('state'))
+        return state
+
+    def until(self, holds: Any, what: str) -> None:
+        """Wait until `holds(state)`."""
+        deadline = time.monotonic() + PATIENCE
+        while not holds(self.state()):
+            assert time.monotonic() < deadline, f'waited in vain until {what}'
+            time.sleep(0.1)
+
+    def has_torque(self, on: bool) -> bool:
+        """Whether all servos have, or all have none."""
+        return all(servo['torque'] is on for servo in self.state().values())
+
+
+@pytest.fixture
+def arm_file(tmp_path: Path) -> Path:
+    """The reference arm with patience for a busy machine."""
+    data = reference()
+    data['rate'] = 25
+    data['port'] = str(tmp_path / 'port')
+    data['safety'] |= {'watchdog': 5.0, 'bus_watchdog': 2.5}
+    return write_arm(tmp_path, data)
+
+
+@pytest.fixture
+def servos(tmp_path: Path, arm_file: Path) -> Iterator[Servos]:
+    """The servos of `arm_file`."""
+    servos = Servos(tmp_path, arm_file)
+    yield servos
+    servos.process.terminate()
+    servos.process.communicate(timeout=PATIENCE)
+
+
+@contextmanager
+def program(name: str, *parameters: str) -> Iterator[subprocess.Popen[str]]:
+    """A node; killed at the end if it still runs."""
+    arguments = [word for parameter in parameters for word in ('-p', parameter)]
+    process = subprocess.Popen(
+        [sys.executable, '-c', PROGRAMS.format(name), '--ros-args', *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGTERM])
+def test_every_end_takes_the_torque_off(
+    servos: Servos, arm_file: Path, how: signal.Signals
+) -> None:
+    with program('dynamixel_arm', f'arm:={arm_file}') as arm:
+        servos.until(lambda state: state['6']['torque'], 'the arm has torque')
+        arm.send_signal(how)
+        _, errors = arm.communicate(timeout=PATIENCE)
+        assert arm.returncode == 0, errors
+    assert servos.has_torque(False)
+
+
+def test_killed_outright_the_servos_stop_by_themselves(servos: Servos, arm_file: Path) -> None:
+    with program('dynamixel_arm', f'arm:={arm_file}') as arm:
+        servos.until(lambda state: state['6']['torque'], 'the arm has torque')
+        arm.kill()
+        arm.wait(PATIENCE)
+        servos.until(
+            lambda state: all(
+                servo['bus_watchdog'] == table.WATCHDOG_TRIPPED for servo in state.values()
+            ),
+            'every bus watchdog has tripped',
+        )
+        stopped = servos.state()
+        time.sleep(0.3)
+        assert all(
+            abs(servo['position'] - stopped[number]['position']) < 2e-3
+            for number, servo in servos.state().items()
+        )
+    # And the next start takes up an arm whose watchdogs have tripped.
+    with program('dynamixel_arm', f'arm:={arm_file}'):
+        servos.until(
+            lambda state: all(servo['bus_watchdog'] > 0 for servo in state.values()),
+            'the arm is set up again',
+        )
+        assert servos.has_torque(True)
+
+
+def test_a_dry_run_never_has_torque(servos: Servos, arm_file: Path) -> None:
+    with program('dynamixel_arm', f'arm:={arm_file}', 'dry_run:=true') as arm:
+        servos.until(lambda state: state['6']['bus_watchdog'] > 0, 'the arm is set up')
+        assert servos.has_torque(False)
+        arm.send_signal(signal.SIGINT)
+        assert arm.wait(PATIENCE) == 0
+
+
+def refusal(name: str, *parameters: str) -> str:
+    """What a program says before it ends with exit code 1."""
+    with program(name, *parameters) as process:
+        _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 1, errors
+    assert 'Traceback' not in errors
+    return errors
+
+
+def test_a_port_that_is_not_there(arm_file: Path) -> None:
+    said = refusal('dynamixel_arm', f'arm:={arm_file}', 'port:=/dev/nowhere')
+    assert 'there is no port /dev/nowhere; plug it in' in said
+
+
+def test_a_port_that_is_none(arm_file: Path, tmp_path: Path) -> None:
+    (tmp_path / 'file').write_text('')
+    said = refusal('dynamixel_arm', f'arm:={arm_file}', f'port:={tmp_path / "file"}')
+    assert 'is no serial port' in said
+
+
+def test_a_servo_that_is_missing(servos: Servos, arm_file: Path) -> None:
+    assert servos.tell('miss 3') == 'ok'
+    assert 'servo 3 (elbow)' in (said := refusal('leader_arm', f'arm:={arm_file}'))
+    assert 'does not answer; check its cable and power, its id and the baud rate' in said
+
+
+def test_a_wrong_baud_rate(servos: Servos, tmp_path: Path) -> None:
+    data = reference()
+    data['baud_rate'] = 57600
+    (tmp_path / 'slow').mkdir()
+    slow = write_arm(tmp_path / 'slow', data)
+    said = refusal('dynamixel_arm', f'arm:={slow}', f'port:={servos.port}')
+    assert 'servo 1 (waist)' in said and 'the baud rate' in said
+    assert servos.has_torque(False)
+
+
+def test_a_port_that_somebody_has(servos: Servos, arm_file: Path) -> None:
+    with program('leader_arm', f'arm:={arm_file}') as leader:
+        assert leader.stderr is not None
+        for line in leader.stderr:
+            if 'held by' in line:
+                break
+        said = refusal('dynamixel_arm', f'arm:={arm_file}')
+    assert 'is in use by another program; end that one first' in said
+
+
+def test_a_watchdog_shorter_than_the_tasks_period(tmp_path: Path) -> None:
+    data = reference()
+    data['safety']['watchdog'] = 0.1
+    said = refusal('dynamixel_arm', f'arm:={write_arm(tmp_path, data)}')
+    assert 'raise safety.watchdog' in said
