@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+import sys
 
 MODELS = Path(__file__).parents[1] / 'src' / 'hiwm_bringup' / 'models' / 'pusht'
 WORLD_MODEL = ['ros2', 'run', 'hiwm_world_model', 'world_model', '--ros-args']
@@ -12,4 +13,5 @@ RIGS = {
     'sim_arm': ['ros2', 'run', 'hiwm_robot', 'sim_arm', '--ros-args'],
     'world_model': [*WORLD_MODEL, '-p', f'model:={MODELS / "world_model"}'],
     'world_model:sim_arm': [*WORLD_MODEL, '-p', 'backend:=sim_arm'],
+    'dynamixel_arm': [sys.executable, '-m', 'test.dynamixel_rig'],
 }

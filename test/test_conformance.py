@@ -42,14 +42,34 @@ def probe(rig_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         yield probe
 
 
+def place(probe: Probe) -> float:
+    """m, where the arm is measured along x."""
+    return float(probe.messages[contract.JOINT_STATES.name][-1].position[0])
+
+
 @pytest.fixture
 def fresh(probe: Probe) -> Probe:
     """The rig after a reset to a start with room to the right, running."""
     response = probe.must(contract.RESET, scene=[0.1, 0.3, 0.35, 0.15, 0.5])
     probe.until(lambda: probe.state.epoch == response.epoch, 'the new epoch shows')
+    if is_physical(probe) and place(probe) > 0.25:
+        # It takes its time to the start.
+        probe.until(lambda: place(probe) < 0.12, 'the arm is at the start')
     probe.must(contract.RESUME)
     probe.until(lambda: probe.state.mode == RigState.MODE_RUNNING, 'the rig runs')
     return probe
+
+
+def is_physical(probe: Probe) -> bool:
+    """Whether its world cannot be gone back in; it then says so and does the rest."""
+    return not probe.state.can_rollback
+
+
+def is_refused(probe: Probe, service: contract.Service, **fields: object) -> None:
+    """A physical rig answers with its sentence."""
+    response = probe.call(service, **fields)
+    assert not response.success and response.error_code == ErrorCode.NOT_SUPPORTED
+    assert response.message.startswith('a physical rig cannot be ')
 
 
 def ramp(probe: Probe, steps: int) -> np.ndarray:
@@ -112,11 +132,17 @@ def test_image_info_joints_and_state_share_their_stamp(fresh: Probe) -> None:
     }
     arrived = min(series[-1] for series in stamps.values())
     newest = {
-        tuple(stamp for stamp in series if stamp <= arrived)[-12:] for series in stamps.values()
+        name: tuple(stamp for stamp in series if stamp <= arrived)[-12:]
+        for name, series in stamps.items()
     }
-    assert len(newest) == 1
-    for series in stamps.values():
-        assert series == sorted(series), 'a stamp went back'
+    if is_physical(fresh):
+        # The camera may show more frames than there are states.
+        assert newest[contract.JOINT_STATES.name] == newest[contract.RIG_STATE.name]
+        assert set(newest[contract.RIG_STATE.name]) <= set(stamps[contract.IMAGE.name])
+    else:
+        assert len(set(newest.values())) == 1
+    for name, series in stamps.items():
+        assert series == sorted(series), f'a stamp of {name} went back'
 
 
 def test_joints_are_named_and_in_metres(fresh: Probe) -> None:
@@ -126,6 +152,9 @@ def test_joints_are_named_and_in_metres(fresh: Probe) -> None:
     for value, variable in zip(joints.position, fresh.task.actions, strict=True):
         assert variable.low - 0.02 <= value <= variable.high + 0.02
     scene = dict(zip(states[-1].scene_names, states[-1].scene_values, strict=True))
+    if is_physical(fresh):
+        assert not scene, 'a robot without trackers knows nothing of the scene'
+        return
     np.testing.assert_allclose(joints.position, [scene['pusher_x'], scene['pusher_y']], atol=1e-9)
 
 
@@ -133,8 +162,13 @@ def test_state_says_what_the_rig_is(fresh: Probe, rig_name: str) -> None:
     state = fresh.state
     assert state.rig == rig_name.split(':', maxsplit=1)[0] and state.task == 'pusht'
     assert state.pace == RigState.PACE_LOCKSTEP and state.period == pytest.approx(0.1)
-    assert state.can_pause and state.can_rollback and state.can_branch
-    assert 0.0 <= state.progress <= 1.0 and 0.0 <= state.success <= 1.0
+    assert state.can_pause
+    if is_physical(fresh):
+        assert not (state.can_rollback or state.can_branch or state.can_set_pace)
+        assert math.isnan(state.progress) and math.isnan(state.success)
+    else:
+        assert state.can_rollback and state.can_branch and state.can_set_pace
+        assert 0.0 <= state.progress <= 1.0 and 0.0 <= state.success <= 1.0
     assert 0.0 <= state.fidelity <= 1.0
     assert all(math.isfinite(value) for value in state.scene_values)
 
@@ -157,7 +191,10 @@ def test_what_was_executed_is_published_with_its_source(fresh: Probe) -> None:
     )
     executed = fresh.messages[contract.RIG_EXECUTED.name][-1]
     assert executed.source == Source.OPERATOR
-    assert executed.values[0] == fresh.task.actions[0].high, 'clipped, and recorded as clipped'
+    if is_physical(fresh):
+        assert place(fresh) - 0.05 < executed.values[0] < 0.4, 'as far as its speed allowed'
+    else:
+        assert executed.values[0] == fresh.task.actions[0].high, 'clipped, and recorded as clipped'
     assert (executed.epoch, executed.observation_step) == (state.epoch, state.step)
     assert executed.header.stamp == fresh.state.header.stamp
 
@@ -181,6 +218,12 @@ def test_a_discontinuity_raises_the_epoch_and_shows_the_past_again(
     frames = {state.node: fresh.frame(state).copy() for state in reached}
     before = fresh.state.epoch
     seen = len(fresh.states)
+    if is_physical(fresh) and cause != 'reset':
+        service = contract.ROLLBACK if cause == 'rollback' else contract.BRANCH
+        is_refused(fresh, service)
+        fresh.send(ramp(fresh, 1)[0], fresh.state)
+        assert fresh.until_step(reached[-1].step + 1).epoch == before
+        return
     response = {
         'reset': lambda: fresh.must(contract.RESET, seed=3),
         'rollback': lambda: fresh.must(contract.ROLLBACK, steps=2),
@@ -217,6 +260,16 @@ def test_tree_events_are_told(fresh: Probe) -> None:
     fresh.drive_rig(ramp(fresh, 3))
     node = fresh.state.node
     fresh.must(contract.SAVE_CHECKPOINT, name=f'point {node}')
+    if is_physical(fresh):
+        fresh.must(contract.LABEL, label=1, note='well done')
+        fresh.until(
+            lambda: fresh.messages[contract.RIG_TREE.name][-1].kind == TreeEvent.KIND_LABEL,
+            'the label is told',
+        )
+        checkpoint, label = fresh.messages[contract.RIG_TREE.name][-2:]
+        assert (checkpoint.kind, checkpoint.name) == (TreeEvent.KIND_CHECKPOINT, f'point {node}')
+        assert (label.label, label.note) == (1, 'well done')
+        return
     fresh.must(contract.BRANCH, name=f'fork {node}')
     fresh.must(contract.LABEL, label=1, note='well done')
     fresh.must(contract.ROLLBACK, steps=1)
@@ -238,16 +291,20 @@ def test_tree_events_are_told(fresh: Probe) -> None:
 def test_stale_actions_are_dropped_and_counted(fresh: Probe) -> None:
     reached = fresh.drive_rig(ramp(fresh, 4))
     dropped = fresh.state.dropped_actions
-    response = fresh.must(contract.ROLLBACK, steps=2)
+    if is_physical(fresh):
+        response, step = fresh.must(contract.RESET, seed=3), 0
+    else:
+        response = fresh.must(contract.ROLLBACK, steps=2)
+        step = response.step
     fresh.until(lambda: fresh.state.epoch == response.epoch, 'the new epoch shows')
     fresh.must(contract.RESUME)
     stale = fresh.make_action(ramp(fresh, 1)[0], reached[1])
-    stale.observation_step = response.step
+    stale.observation_step = step
     fresh.until(lambda: fresh.state.mode == RigState.MODE_RUNNING, 'the rig runs')
     fresh.action.publish(stale)
     fresh.must(contract.GET_TREE, max_nodes=1)
     fresh.send(ramp(fresh, 1)[0], fresh.state)
-    state = fresh.until_step(response.step + 1, response.epoch)
+    state = fresh.until_step(step + 1, response.epoch)
     assert state.dropped_actions == dropped + 1
 
 
@@ -277,6 +334,8 @@ def test_broken_actions_are_rejected_and_counted(fresh: Probe, how: str) -> None
 
 
 def test_the_same_actions_from_the_same_node_give_the_same_frames(fresh: Probe) -> None:
+    if is_physical(fresh):
+        pytest.skip('nothing happens twice on a physical rig')
     start, actions = fresh.state, ramp(fresh, 12)
     first = [fresh.frame(state).copy() for state in fresh.drive_rig(actions)]
     response = fresh.must(contract.ROLLBACK, node=start.node)
@@ -290,6 +349,11 @@ def test_the_same_actions_from_the_same_node_give_the_same_frames(fresh: Probe) 
 
 
 def test_stepping_by_hand(fresh: Probe) -> None:
+    if is_physical(fresh):
+        is_refused(fresh, contract.STEP, count=1)
+        fresh.must(contract.PAUSE)
+        is_refused(fresh, contract.STEP, count=1)
+        return
     assert fresh.call(contract.STEP, count=1).error_code == ErrorCode.NOT_PAUSED
     at = fresh.state
     assert fresh.must(contract.PAUSE).step == at.step
@@ -322,6 +386,8 @@ def test_a_refusal_is_one_sentence_and_changes_nothing(
     fresh: Probe, service: contract.Service, fields: dict[str, object], code: ErrorCode
 ) -> None:
     before = fresh.state
+    if is_physical(fresh) and service in {contract.ROLLBACK, contract.BRANCH}:
+        code = ErrorCode.NOT_SUPPORTED
     response = fresh.call(service, **fields)
     assert not response.success
     assert response.error_code == code, response.message

@@ -6,27 +6,48 @@ from hiwm_bringup.process import ends_session, session_node
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import EqualsSubstitution, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 
 def generate_launch_description() -> LaunchDescription:
     arguments = session_arguments()
-    rig = session_node(
+    common = {
+        'task': LaunchConfiguration('task'),
+        'session': ParameterValue(LaunchConfiguration('session'), value_type=str),
+        'session_dir': session_dir(),
+        'pace': LaunchConfiguration('pace'),
+        'seed': ParameterValue(LaunchConfiguration('seed'), value_type=int),
+        'policy': LaunchConfiguration('policy'),
+    }
+    arm = {'arm': ParameterValue(LaunchConfiguration('arm'), value_type=str)}
+    sim_arm = session_node(
+        'hiwm_robot', 'sim_arm', parameters=[common], condition=_chosen('rig', 'sim_arm')
+    )
+    dynamixel = session_node(
         'hiwm_robot',
-        LaunchConfiguration('rig'),
+        'dynamixel_arm',
         parameters=[
+            common,
+            arm,
             {
-                'task': LaunchConfiguration('task'),
-                'session': ParameterValue(LaunchConfiguration('session'), value_type=str),
-                'session_dir': session_dir(),
-                'pace': LaunchConfiguration('pace'),
-                'seed': ParameterValue(LaunchConfiguration('seed'), value_type=int),
-                'policy': LaunchConfiguration('policy'),
-            }
+                'port': ParameterValue(LaunchConfiguration('arm_port'), value_type=str),
+                'dry_run': ParameterValue(LaunchConfiguration('dry_run'), value_type=bool),
+                'reset_moves_arm': ParameterValue(
+                    LaunchConfiguration('reset_moves_arm'), value_type=bool
+                ),
+            },
         ],
+        condition=_chosen('rig', 'dynamixel'),
+    )
+    camera = session_node(
+        'hiwm_robot',
+        'sim_camera',
+        parameters=[{'task': LaunchConfiguration('task')}, arm],
+        condition=_chosen('camera', 'sim'),
     )
     session = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(
@@ -42,11 +63,48 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 'rig',
                 default_value='sim_arm',
-                choices=['sim_arm'],
-                description="which arm; sim_arm is the task's physics simulation",
+                choices=['sim_arm', 'dynamixel'],
+                description="which arm: sim_arm is the task's physics, dynamixel a physical arm",
             ),
-            ends_session(rig, 'the arm'),
+            DeclareLaunchArgument(
+                'arm',
+                default_value='',
+                description="dynamixel: the arm's file; empty: the reference arm's",
+            ),
+            DeclareLaunchArgument(
+                'arm_port',
+                default_value='',
+                description="dynamixel: the serial port, if not the one in the arm's file",
+            ),
+            DeclareLaunchArgument(
+                'dry_run',
+                default_value='false',
+                choices=['true', 'false'],
+                description='dynamixel: everything but torque',
+            ),
+            DeclareLaunchArgument(
+                'reset_moves_arm',
+                default_value='false',
+                choices=['true', 'false'],
+                description='dynamixel: a reset moves the arm slowly to the start; keep hands away',
+            ),
+            DeclareLaunchArgument(
+                'camera',
+                default_value='external',
+                choices=['external', 'sim'],
+                description='dynamixel: external is a node of your own that shows frames of the '
+                "task's size, sim a simulated table under the arm's measured tool",
+            ),
+            ends_session(sim_arm, 'the arm'),
+            ends_session(dynamixel, 'the arm'),
+            ends_session(camera, 'the camera'),
             session,
-            rig,
+            sim_arm,
+            dynamixel,
+            camera,
         ]
     )
+
+
+def _chosen(argument: str, value: str) -> IfCondition:
+    return IfCondition(EqualsSubstitution(LaunchConfiguration(argument), value))
