@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from launch import Substitution
 from launch.actions import DeclareLaunchArgument
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
@@ -17,8 +18,12 @@ def shipped_model(kind: str) -> PathJoinSubstitution:
     )
 
 
-def session_arguments() -> list[DeclareLaunchArgument]:
-    """Fresh declarations; the session's default name is the time of the call."""
+def session_arguments(autonomous: str | Substitution = 'true') -> list[DeclareLaunchArgument]:
+    """Fresh declarations; the session's default name is the time of the call.
+
+    Args:
+        autonomous: The default of the argument of that name.
+    """
     now = datetime.now(UTC).strftime('%Y%m%d-%H%M%S')
     return [
         DeclareLaunchArgument('task', default_value='pusht', description='which task, by name'),
@@ -49,7 +54,7 @@ def session_arguments() -> list[DeclareLaunchArgument]:
         ),
         DeclareLaunchArgument(
             'autonomous',
-            default_value='true',
+            default_value=autonomous,
             choices=['true', 'false'],
             description='true: the policy begins to drive as soon as all is ready; '
             'false: the session begins paused',

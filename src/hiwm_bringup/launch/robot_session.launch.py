@@ -14,7 +14,10 @@ from launch_ros.substitutions import FindPackageShare
 
 
 def generate_launch_description() -> LaunchDescription:
-    arguments = session_arguments()
+    # Nothing physical moves by itself before a person has said so.
+    arguments = session_arguments(
+        autonomous=EqualsSubstitution(LaunchConfiguration('rig'), 'sim_arm')
+    )
     common = {
         'task': LaunchConfiguration('task'),
         'session': ParameterValue(LaunchConfiguration('session'), value_type=str),
@@ -59,13 +62,13 @@ def generate_launch_description() -> LaunchDescription:
     )
     return LaunchDescription(
         [
-            *arguments,
             DeclareLaunchArgument(
                 'rig',
                 default_value='sim_arm',
                 choices=['sim_arm', 'dynamixel'],
                 description="which arm: sim_arm is the task's physics, dynamixel a physical arm",
             ),
+            *arguments,
             DeclareLaunchArgument(
                 'arm',
                 default_value='',
