@@ -24,6 +24,7 @@ from test.process import Process
 from test.small_disk import SmallDisk
 
 FOREVER = 2**63  # ns
+SETTLED = 5  # messages of a topic, after which none is missed
 TAKEOVERS = 10
 SECONDS_TO_FIND = 3
 NOBODYS = frozenset({Source.HOLD, Source.HANDOVER})
@@ -39,6 +40,9 @@ class FaultySession:
         url: What the console printed.
         folder: Of the session's record, once it has ended.
         disk: That it records to; None: to the folder itself.
+
+    Attributes:
+        settled: ns; what was published since has been heard.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class FaultySession:
         self.url = url
         self.folder = folder
         self.disk = disk
+        self.settled = 0
         self._starts: dict[str, list[int]] = defaultdict(list)
 
     @property
@@ -176,7 +181,7 @@ class FaultySession:
                     sorted(each for each in every if begin <= each < end)
                     for every in (stamps, recorded[key])
                 )
-                _check_same(key, sent, kept, until)
+                _check_same(key, sent, kept, self.settled, until)
 
 
 def _sender(message: Any) -> str:
@@ -185,9 +190,17 @@ def _sender(message: Any) -> str:
 
 
 def _check_same(
-    key: tuple[str, str], sent: Sequence[int], kept: Sequence[int], until: int | None
+    key: tuple[str, str],
+    sent: Sequence[int],
+    kept: Sequence[int],
+    settled: int,
+    until: int | None,
 ) -> None:
-    """Stamps of one sender from the first on that both have, but for the end."""
+    """Stamps of one sender, from the first on that both have, but for the end.
+
+    Args:
+        settled: ns; before it this process may not have heard everything.
+    """
     if until is not None:
         end = max(kept, default=0)
         assert all(each >= until for each in sent if each > end), f'{key} ends too early'
@@ -195,7 +208,7 @@ def _check_same(
     if not sent and not kept:
         return
     assert sent and kept, f'{key}: {len(sent)} were sent and {len(kept)} recorded'
-    begin = max(sent[0], kept[0])
+    begin = max(sent[0], kept[0], settled)
     odd = Counter(each for each in sent if each >= begin)
     odd.subtract(each for each in kept if each >= begin)
     wrong = {stamp: count for stamp, count in odd.items() if count}
@@ -223,6 +236,8 @@ def faulty_session(
         f'pace:={pace}',
         'port:=0',
         'seed:=5',
+        # Begun once this process hears everybody: a message of before cannot be judged.
+        'autonomous:=false',
         'session:=faulty',
         f'record_dir:={record}',
     ]
@@ -242,13 +257,21 @@ def faulty_session(
         session = FaultySession(
             process, probe, page, url=found[1], folder=kept / 'faulty', disk=disk
         )
+        probe.until(
+            lambda: all(
+                len(session.messages(topic)) >= SETTLED
+                for topic in (contract.POLICY_ACTION, contract.RIG_STATE, contract.IMAGE)
+            ),
+            'the probe hears the session',
+        )
+        session.settled = probe.node.get_clock().now().nanoseconds
+        page.must('resume')
         page.until(lambda: page.phase == 'autonomous', 'the policy drives')
         probe.until(
             lambda: (
                 probe.mux.phase == MuxState.PHASE_AUTONOMOUS
-                and session.messages(contract.POLICY_ACTION)
                 and session.messages(contract.RIG_EXECUTED)
             ),
-            'the probe hears the session',
+            'the policy drives',
         )
         yield session
