@@ -23,7 +23,7 @@ session: ## open a session in the shipped world model (ARGS="task:=pusht port:=8
 
 test: ## run every check: ruff, mypy, unit, node, end-to-end and browser tests
 	@bash pip_ros/setup.sh --quiet --test
-	@source env.bash && { $(SWEEP); } && bash pip_ros/check.sh && python3 -m pytest $(PYTEST_ARGS)
+	@source env.bash && { $(SWEEP); } && bash pip_ros/check.sh && bash pip_ros/run_tests.sh $(PYTEST_ARGS)
 
 check: ## ruff and mypy alone
 	@bash pip_ros/setup.sh --quiet --test

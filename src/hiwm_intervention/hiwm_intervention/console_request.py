@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 import time
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 
@@ -16,6 +17,11 @@ from hiwm_intervention.console_call import Call, Outcome
 from hiwm_rig.base_node import client, interface
 
 ANSWER_TIMEOUT = 20.0  # s for a service to answer
+# s for a service to be found. A node's topics are heard up to a second before its services are
+# found, and a person is quicker than that.
+FIND_TIMEOUT = 2.0
+FIND_PERIOD = 0.05  # s
+STEADY_CLOCK = Clock(clock_type=ClockType.STEADY_TIME)
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,15 @@ class _Waiting:
 
     future: Future
     service: Service
+    deadline: float
+    settle: Callable[[Outcome], None]
+
+
+@dataclass(frozen=True)
+class _Unsent:
+    """A call whose service has not been found yet."""
+
+    call: Call
     deadline: float
     settle: Callable[[Outcome], None]
 
@@ -39,17 +54,47 @@ class Requests:
     def __init__(self, node: Node, services: Iterable[Service]) -> None:
         self._callers = {service: client(node, service) for service in services}
         self._waiting: list[_Waiting] = []
+        self._unsent: list[_Unsent] = []
+        self._finder = node.create_timer(FIND_PERIOD, self._find, clock=STEADY_CLOCK)
+        self._finder.cancel()
 
     def is_ready(self, service: Service) -> bool:
         """Whether somebody offers it."""
         return bool(self._callers[service].service_is_ready())
 
     def send(self, call: Call, settle: Callable[[Outcome], None]) -> None:
-        """Call a service; `settle` gets its answer, or a sentence in its place."""
-        service = call.service
-        if not self.is_ready(service):
-            settle(Outcome(False, f'Nobody offers {service.name} now; {_remedy(service)}', {}))
+        """Call a service; `settle` gets its answer, or a sentence in its place.
+
+        Calls of one service are made in the order of asking.
+        """
+        if self._is_sought(call.service) or not self.is_ready(call.service):
+            self._unsent.append(_Unsent(call, time.monotonic() + FIND_TIMEOUT, settle))
+            self._finder.reset()
             return
+        self._send(call, settle)
+
+    def _is_sought(self, service: Service) -> bool:
+        return any(one.call.service is service for one in self._unsent)
+
+    def _find(self) -> None:
+        now = time.monotonic()
+        due, self._unsent = self._unsent, []
+        for one in due:
+            service = one.call.service
+            if self._is_sought(service):
+                self._unsent.append(one)
+            elif self.is_ready(service):
+                self._send(one.call, one.settle)
+            elif now < one.deadline:
+                self._unsent.append(one)
+            else:
+                sentence = f'Nobody offers {service.name} now; {_remedy(service)}'
+                one.settle(Outcome(False, sentence, {}))
+        if not self._unsent:
+            self._finder.cancel()
+
+    def _send(self, call: Call, settle: Callable[[Outcome], None]) -> None:
+        service = call.service
         request = interface(service.type).Request()
         for name, value in call.fields.items():
             setattr(request, name, value)

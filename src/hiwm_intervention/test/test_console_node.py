@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The console's process beside a physical rig: Stop trips the real emergency stop."""
+"""The console's process: a physical rig's emergency stop, and services that come late."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import ClientSession, CookieJar
 from browser_desk import PATIENCE, TOKEN, Console
 from hiwm_msgs.msg import RigState
+from hiwm_msgs.srv import Takeover
 import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -20,7 +21,7 @@ from rclpy.node import Node
 from std_msgs.msg import Bool
 
 from hiwm_core import contract
-from hiwm_rig.base_node import publisher
+from hiwm_rig.base_node import publisher, serve
 
 
 class Arm:
@@ -108,3 +109,18 @@ def test_a_rig_that_is_not_known_yet_counts_as_physical(arm: Arm, console: Conso
         asked = pool.submit(lambda: asyncio.run(ask(console, 'stop', rig=False)))
         arm.until(lambda: True in arm.levels, 'the level')
         arm.until(asked.done, 'an answer')
+
+
+def test_a_request_waits_for_a_service_that_is_not_found_yet(arm: Arm, console: Console) -> None:
+    events: list[int] = []
+    with ThreadPoolExecutor(1) as pool:
+        arm.until(lambda: arm.states.get_subscription_count() > 0, 'the console listens')
+        arm.show(can_rollback=True)
+        asked = pool.submit(lambda: asyncio.run(ask(console, 'resume', rig=True)))
+        begun = time.monotonic()
+        arm.until(lambda: time.monotonic() > begun + 0.5, 'half a second')
+        assert not asked.done()
+        serve(arm.node, contract.TAKEOVER, lambda request, response: events.append(request.event))
+        arm.until(asked.done, 'an answer')
+        assert asked.result()['ok'], asked.result()['text']
+    assert events == [Takeover.Request.EVENT_RESUME]

@@ -306,8 +306,8 @@ def test_two_branches_are_compared_step_by_step(page: Page, rig: Rig) -> None:
     left, right = captions.all_inner_texts()
     assert left.startswith('A  ') and right.startswith('B  ')
     assert left.split('·')[0] != right.split('·')[0]
-    nodes = [canvas.get_attribute('data-node') for canvas in page.locator('#past canvas').all()]
-    until(lambda: all(nodes), 'both frames')
+    canvases = page.locator('#past canvas').all()
+    until(lambda: all(canvas.get_attribute('data-node') for canvas in canvases), 'both frames')
     steps = [caption.split('step ')[1].split(',')[0] for caption in (left, right)]
     assert int(steps[0]) <= int(steps[1])
     page.keyboard.press('Escape')

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 import sys
@@ -286,8 +287,14 @@ def run_node(make: Callable[[], Node]) -> int:
     finally:
         if node is not None:
             node.destroy_node()
-        rclpy.try_shutdown()
+        _shut_down()
     return int(getattr(node, 'exit_code', 0))
+
+
+def _shut_down() -> None:
+    """Shut the context down, unless rclpy's own thread does so for a signal at this moment."""
+    with suppress(*SHUTDOWN_ERRORS):
+        rclpy.try_shutdown()
 
 
 def _refuse(sentence: str) -> int:
