@@ -132,15 +132,17 @@ class Hand:
             self.state = message
             self.nodes = max(self.nodes, int(message.node))
             self._change.notify_all()
-        if self._direction is not None and not message.context and self._joints is not None:
-            self._actions.publish(self._answer(message, self._joints))
+        # It is let go by another thread, at any moment.
+        direction = self._direction
+        if direction is not None and not message.context and self._joints is not None:
+            self._actions.publish(self._answer(message, self._joints, direction))
 
-    def _answer(self, state: RigState, joints: np.ndarray) -> ActionMessage:
+    def _answer(self, state: RigState, joints: np.ndarray, direction: np.ndarray) -> ActionMessage:
         task = self._task
-        assert self._direction is not None
-        values = task.hold_action(joints) + self._direction * task.action_max_step
+        values = task.hold_action(joints) + direction * task.action_max_step
         inside = np.clip(values, task.action_low, task.action_high)
-        self._direction = np.where(inside == values, self._direction, -self._direction)
+        # In place: a direction that has been let go stays so.
+        np.negative(direction, out=direction, where=inside != values)
         self._seq += 1
         action = Action(
             inside, Source.OPERATOR, int(state.epoch), int(state.step), OPERATOR, self._seq

@@ -58,6 +58,8 @@ SETTINGS_NAME, UNFINISHED_NAME = 'correct.json', '.unfinished'
 # Stamps are made: sessions are equal whenever they are made.
 FIRST_STAMP_NS = 1_000_000_000_000_000_000
 PHASE_OF_RUN, PHASE_OF_BRANCH = MuxState.PHASE_AUTONOMOUS, MuxState.PHASE_CORRECTING
+# What the operator is told in numbers.
+LIMITS = ('rollback', 'most_steps', 'hand_back_gain', 'operator_seconds')
 TOPICS = (
     *contract.RIG_TOPICS,
     contract.ACTION,
@@ -354,7 +356,11 @@ def correct(given: argparse.Namespace) -> dict[str, Any]:
     backend: Backend = load_backend(given.rig, task, given.world_model)
     policy: Policy = open_policy(task, str(given.policy))
     prepare(given)
-    habits = Habits(rollback_steps=given.rollback, most_steps=given.most_steps)
+    habits = Habits(
+        rollback_steps=given.rollback,
+        most_steps=given.most_steps,
+        hand_back_gain=given.hand_back_gain,
+    )
     collection = Collection(given, task)
     with tqdm(total=given.starts, desc=f'{task.name} in {given.rig}', unit='start') as bar:
         for seeds in batches(given):
@@ -389,7 +395,7 @@ def prepare(given: argparse.Namespace) -> None:
     settings = {
         name: str(getattr(given, name))
         for name in ('task', 'rig', 'policy', 'world_model', 'seed', 'batch', 'branches')
-    } | {name: getattr(given, name) for name in ('rollback', 'most_steps', 'operator_seconds')}
+    } | {name: getattr(given, name) for name in LIMITS}
     path = given.out / SETTINGS_NAME
     if path.is_file():
         known = json.loads(path.read_text(encoding='utf-8'))
@@ -444,6 +450,12 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--most-steps', type=int, default=150, help='of one correction')
     parser.add_argument(
+        '--hand-back-gain',
+        type=float,
+        default=0.0,
+        help='a correction ends once it has gained so much progress; 0: once the task is done',
+    )
+    parser.add_argument(
         '--operator-seconds', type=float, default=0.0, help='most driving time; 0: no limit'
     )
     parser.add_argument(
@@ -463,6 +475,8 @@ def check(given: argparse.Namespace) -> None:
         raise ConfigurationError('--starts, --batch and --most-steps are 1 or more')
     if min(given.branches, given.rollback, given.virtual_steps, given.seed) < 0:
         raise ConfigurationError('--branches, --rollback, --virtual-steps and --seed are 0 or more')
+    if not 0.0 <= given.hand_back_gain < math.inf:
+        raise ConfigurationError('--hand-back-gain is 0 or more')
 
 
 def main() -> int:

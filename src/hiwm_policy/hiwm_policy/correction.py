@@ -3,15 +3,15 @@
 
 The base policy rolls out from many starts at once. The scripted operator watches the frames of
 each; where the progress that it sees has stalled, or the time is over, it rolls back, branches, and
-drives until the task looks done. One failure gives several branches, each of which goes back
-further. Nothing here is timed: an operator's second is what the task's rate makes of a step that
-they drive.
+drives until the task looks done, or until so much is gained that the policy could go on. One
+failure gives several branches, each of which goes back further. Nothing here is timed: an
+operator's second is what the task's rate makes of a step that they drive.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,9 @@ from hiwm_core.policy import Policy
 from hiwm_core.task import Task
 from hiwm_policy.lockstep import Attempt, key_of, observation_of, run_attempts
 from hiwm_robot.scripted_operator import (
-    DONE_MARGIN,
     Event,
     Eyes,
     Habits,
-    Look,
     ScriptedOperator,
     Stage,
     When,
@@ -48,7 +46,8 @@ class Correction:
         observations: After each of its steps.
         actions: (A,) each, as executed.
         sources: Of each: OPERATOR, or HANDOVER where the step limit changed it.
-        success: Whether the task looked done to the operator at the end.
+        success: Whether it did what it was for: the task looked done to the operator at the end,
+            or had gained what they hand back after.
         outcome: How it ended, in one sentence.
     """
 
@@ -119,13 +118,7 @@ def practise(
     Raises:
         HiwmError: The backend, the policy or the operator cannot be used.
     """
-    habits = Habits(
-        when=When.STALL,
-        rollback_steps=habits.rollback_steps,
-        most_steps=habits.most_steps,
-        stall_steps=habits.stall_steps,
-        stall_gain=habits.stall_gain,
-    )
+    habits = replace(habits, when=When.STALL)
     eyes = Eyes(task, 0)
     watchers = {seed: Watcher(task, eyes, habits) for seed in seeds} if branches else {}
     attempts = run_attempts(
@@ -176,7 +169,8 @@ class _Drive:
         task = self._task
         look = self._eyes.look(self.newest.frame)
         if not self._operator.drive(look):
-            self._end(look)
+            self.correction.outcome = self._operator.outcome
+            self.correction.success = self._operator.achieved
             return None
         wish = self._eyes.choose(self.newest.frame, look) if look.readable else self._sent
         wish = clip_values(task, wish)
@@ -184,10 +178,6 @@ class _Drive:
         self._sent = np.clip(wish, self._sent - reach, self._sent + reach)
         kept = np.array_equal(self._sent, wish)
         return self._sent, Source.OPERATOR if kept else Source.HANDOVER
-
-    def _end(self, look: Look) -> None:
-        self.correction.outcome = self._operator.outcome
-        self.correction.success = bool(look.progress > self._task.success_above + DONE_MARGIN)
 
     def take(self, observation: Observation, action: FloatArray, source: Source) -> None:
         """A step was made."""

@@ -91,6 +91,8 @@ class Habits:
         most_steps: Of one correction.
         stall_steps: The progress has stalled if in so many steps
         stall_gain: it has gained no more than this.
+        hand_back_gain: It hands back once it has gained so much progress since it took over; 0: it
+            drives until the task is done.
         resumes: Whether it gives the wheel to the policy at the end; else the session stays paused.
     """
 
@@ -99,6 +101,7 @@ class Habits:
     most_steps: int = 150
     stall_steps: int = 60
     stall_gain: float = 0.02
+    hand_back_gain: float = 0.0
     resumes: bool = True
 
 
@@ -157,6 +160,8 @@ class ScriptedOperator:
         stage: Where it is.
         corrections: How many it has finished.
         outcome: How the last one ended, in one sentence.
+        achieved: Whether the last one did what it was for: the task is done, or it has gained what
+            it hands back after.
     """
 
     def __init__(self, task: Task, habits: Habits) -> None:
@@ -164,6 +169,7 @@ class ScriptedOperator:
         self.stage = Stage.WATCHING
         self.corrections = 0
         self.outcome = ''
+        self.achieved = False
         self._done_above = task.success_above + DONE_MARGIN
         self._began = False  # by itself, with the session
         self._was_triggered = False
@@ -172,6 +178,8 @@ class ScriptedOperator:
         self._steps = 0
         self._unread = 0
         self._done_frames = 0
+        self._gained_frames = 0
+        self._begun_at = np.nan  # the progress that was seen first while it drives
 
     def tell(self) -> bool:
         """Begin a correction now; returns whether it was not at one already."""
@@ -184,7 +192,8 @@ class ScriptedOperator:
         self.stage = TABLE[self.stage, event]
         self._seen.clear()
         if self.stage is Stage.DRIVING:
-            self._steps = self._unread = self._done_frames = 0
+            self._steps = self._unread = self._done_frames = self._gained_frames = 0
+            self._begun_at = np.nan
         return True
 
     def watch(self, epoch: int, progress: float, *, autonomous: bool) -> None:
@@ -215,8 +224,15 @@ class ScriptedOperator:
         self._steps += 1
         self._unread = 0 if look.readable else self._unread + 1
         self._done_frames = self._done_frames + 1 if look.progress > self._done_above else 0
+        if not np.isfinite(self._begun_at):
+            self._begun_at = look.progress
+        gain = look.progress - self._begun_at
+        enough = 0.0 < self.habits.hand_back_gain <= gain
+        self._gained_frames = self._gained_frames + 1 if enough else 0
         if self._done_frames >= DONE_FRAMES:
-            self._finish(f'done after {self._steps - 1} steps (progress {look.progress:.3f})')
+            self._finish(f'done after {self._steps - 1} steps (progress {look.progress:.3f})', True)
+        elif self._gained_frames >= DONE_FRAMES:
+            self._finish(f'handed back after {self._steps - 1} steps (gained {gain:.3f})', True)
         elif self._steps > self.habits.most_steps:
             self._finish(
                 f'not done after {self.habits.most_steps} steps (progress {look.progress:.3f})'
@@ -225,7 +241,7 @@ class ScriptedOperator:
             self._finish(f'{self._unread} frames in a row could not be read')
         return self.stage is Stage.DRIVING
 
-    def _finish(self, outcome: str) -> None:
+    def _finish(self, outcome: str, achieved: bool = False) -> None:
         self.corrections += 1
-        self.outcome = outcome
+        self.outcome, self.achieved = outcome, achieved
         self.happen(Event.FINISHED)

@@ -58,6 +58,9 @@ PARAMETERS = {
     'most_steps': Parameter(150, 'of one correction', low=1),
     'stall_steps': Parameter(60, 'the progress has stalled if in so many steps', low=1),
     'stall_gain': Parameter(0.02, 'it has gained no more than this', low=0.0),
+    'hand_back_gain': Parameter(
+        0.0, 'a correction ends once it has gained so much; 0: once the task is done', low=0.0
+    ),
     'resume': Parameter(True, 'give the wheel to the policy after a correction'),
     'seed': Parameter(0, "of the expert's choices", low=0),
 }
@@ -135,12 +138,13 @@ class ScriptedOperatorNode(Node):
         self._operator = ScriptedOperator(
             self._task,
             Habits(
-                When(values['when']),
-                values['rollback_steps'],
-                values['most_steps'],
-                values['stall_steps'],
-                values['stall_gain'],
-                values['resume'],
+                when=When(values['when']),
+                rollback_steps=values['rollback_steps'],
+                most_steps=values['most_steps'],
+                stall_steps=values['stall_steps'],
+                stall_gain=values['stall_gain'],
+                hand_back_gain=values['hand_back_gain'],
+                resumes=values['resume'],
             ),
         )
         self._eyes = Eyes(self._task, values['seed'])

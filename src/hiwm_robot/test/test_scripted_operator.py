@@ -89,6 +89,16 @@ def test_it_drives_until_the_task_looks_done() -> None:
     assert operator.corrections == 1
 
 
+def test_it_hands_back_once_it_has_gained_enough() -> None:
+    operator = driving(Habits(hand_back_gain=0.2))
+    seen = [math.nan, 0.3, 0.51, 0.45, 0.52, 0.53]
+    assert all(operator.drive(look(progress)) for progress in seen)
+    assert not operator.drive(look(0.51)), 'three frames in a row'
+    assert operator.stage is Stage.RELEASING
+    assert operator.achieved
+    assert operator.outcome == 'handed back after 6 steps (gained 0.210)'
+
+
 def test_it_gives_up_after_its_steps() -> None:
     operator = driving(Habits(most_steps=5))
     drives = [operator.drive(look(0.5)) for _ in range(6)]
