@@ -52,6 +52,8 @@ USUAL_PICTURES = 2000
 # such pixels are rare. Measured after 600 steps: at 0.05 no cover above 0.65 and 35.6 dB, at 0.3
 # covers of 0.98 and 38.9 dB.
 DECODER_RATE = 0.3
+# Below the limit of success: a head learns from levels of progress drawn evenly from there up.
+NEAR_SUCCESS = (0.25, 0.05)
 # A prediction is wrong if a body is shown this share of the picture's width from its place.
 WRONG_SHARE = 1.0 / 12.0
 
@@ -264,19 +266,19 @@ class Training:
     def _prepare_progress(self) -> None:
         progress = self.dataset.progress[self.rows]
         self._judged = self.rows[np.isfinite(progress)]
-        top = self.dataset.progress[self._judged]
-        limit = self.task.success_above
-        # Near success a head must be exact, and such frames are rare.
-        near = np.flatnonzero(top > limit - 0.25)
-        self._near = self._judged[near] if len(near) else self._judged
+        order = np.argsort(self.dataset.progress[self._judged], kind='stable')
+        self._ranked = self._judged[order]
+        self._ranks = self.dataset.progress[self._ranked]
 
     def _heads_loss(self, step: int, generator: np.random.Generator) -> Tensor:
-        rows = np.concatenate(
-            [
-                self._near[generator.integers(len(self._near), size=256)],
-                self._judged[generator.integers(len(self._judged), size=256)],
-            ]
-        )
+        # Near success a head must be exact, and such frames are rare.
+        limit, top = self.task.success_above, self._ranks[-1]
+        draws = [self._judged[generator.integers(len(self._judged), size=256)]]
+        for width in NEAR_SUCCESS:
+            low = min(limit - width, top)
+            place = np.searchsorted(self._ranks, generator.uniform(low, top, 128))
+            draws.append(self._ranked[place.clip(0, len(self._ranked) - 1)])
+        rows = np.concatenate(draws)
         progress, success = self.model.head_network(self.scene[rows])
         true = self.progress[rows]
         done = (true > self.task.success_above).float()
@@ -408,7 +410,7 @@ def main() -> int:
     parser.add_argument('--dynamics-steps', type=int, default=5000)
     parser.add_argument('--decoder-steps', type=int, default=600)
     parser.add_argument('--encoder-steps', type=int, default=1500)
-    parser.add_argument('--heads-steps', type=int, default=12000)
+    parser.add_argument('--heads-steps', type=int, default=24000)
     parser.add_argument('--pictures', type=int, default=12000, help='camera frames kept, at most')
     parser.add_argument('--json', type=Path, help="write the card's facts here as well")
     arguments = parser.parse_args()
