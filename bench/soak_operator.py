@@ -91,6 +91,10 @@ class Hand:
                     raise AssertionError(f'waited in vain until {what}')
                 self._change.wait(min(left, 0.2))
 
+    def until_beyond(self, node: int) -> None:
+        """Wait until there is a newer node."""
+        self.until(lambda: self.nodes > node, 'a new node')
+
     @property
     def step(self) -> int:
         """Where the rig stands."""
@@ -307,5 +311,7 @@ class SoakOperator:
             self.lost_takeovers += 1
 
     def _pass_steps(self, count: int) -> None:
-        begin = self._hand.nodes
-        self._hand.until(lambda: self._hand.nodes >= begin + count, f'{count} new nodes')
+        # One at a time: on a busy machine each may take a while, and all together longer than that.
+        hand = self._hand
+        for _ in range(count):
+            hand.until_beyond(hand.nodes)
