@@ -111,9 +111,8 @@ def host(
     monkeypatch.setattr(
         sys, 'argv', ['policy', '--ros-args', '-p', f'policy:={tmp_path}', '-p', 'seed:=3']
     )
-    monkeypatch.setattr(policy_node, 'load_card', lambda folder: {'backbone': 'small'})
     monkeypatch.setattr(
-        policy_node, 'load_policy', lambda name, task, model: NetworkPolicy(task, network)
+        policy_node, 'open_policy', lambda task, which: NetworkPolicy(task, network)
     )
     rclpy.init(args=sys.argv)
     node = policy_node.PolicyNode()

@@ -29,6 +29,7 @@ setup(
         'hiwm.policies': [
             'diffusion = hiwm_policy.policy:diffusion',
             'flow = hiwm_policy.policy:flow',
+            'lerobot = hiwm_policy.lerobot_policy:lerobot',
         ],
     },
 )

@@ -46,16 +46,25 @@ def load_policy(name: str, task: Task, model: Path | None = None) -> Policy:
 def open_policy(task: Task, which: str) -> Policy:
     """The policy in a folder, whose card says which of the installed ones reads it, or by name.
 
+    Args:
+        which: A folder with a card; the name of an installed policy; or such a name, a colon and
+            the path that it is given, which need not be one of a file: `lerobot:ID`.
+
     Raises:
         ConfigurationError: There is neither, or it cannot be used for the task.
     """
     folder = Path(which).expanduser()
     if not which or not folder.is_dir():
-        if which in {point.name for point in entry_points(group=POLICIES)}:
-            return load_policy(which, task)
+        name, colon, model = which.partition(':')
+        if name in {point.name for point in entry_points(group=POLICIES)}:
+            return load_policy(name, task, Path(model).expanduser() if colon else None)
         raise ConfigurationError(
             f"there is no policy '{which}': it is neither a folder with {CARD} nor the name of an "
             'installed policy'
+        )
+    if not (folder / CARD).is_file():
+        raise ConfigurationError(
+            f'{folder} holds no policy: {CARD} is missing; give a folder that training wrote'
         )
     try:
         backbone = str(json.loads((folder / CARD).read_text(encoding='utf-8'))['backbone'])

@@ -58,6 +58,15 @@ class BatchedPolicy(Policy, Protocol):
         ...
 
 
+@runtime_checkable
+class ClosingPolicy(Policy, Protocol):
+    """A policy that has something outside of this process, a process of its own for example."""
+
+    def close(self) -> None:
+        """Let go of it. There are no chunks afterwards."""
+        ...
+
+
 def chunks_of(
     policy: Policy, histories: Sequence[Sequence[Observation]], keys: Sequence[int]
 ) -> NDArray[np.float64]:

@@ -33,6 +33,7 @@ class Wanted:
     Attributes:
         labels: Judgements of an episode.
         successful: Only episodes that succeeded: by their label, else by the task's criterion.
+        untouched: Only episodes in which no operator chose an action.
         sources: Who chose the action. HANDOVER never trains, whatever stands here.
         phases: MuxState.PHASE_*; empty: all, also unknown ones.
         least_fidelity: Of every frame from an episode's beginning to the step, 0 to 1: what a world
@@ -42,6 +43,7 @@ class Wanted:
 
     labels: frozenset[Label] = frozenset({Label.NONE, Label.SUCCESS, Label.FAILURE})
     successful: bool = False
+    untouched: bool = False
     sources: frozenset[Source] = frozenset({Source.POLICY, Source.OPERATOR})
     phases: frozenset[int] = frozenset()
     least_fidelity: float = 0.0
@@ -57,6 +59,11 @@ def _label(episode: Episode, wanted: Wanted) -> Mask:
 
 def _success(episode: Episode, wanted: Wanted) -> Mask:
     return np.full(episode.steps, episode.success or not wanted.successful)
+
+
+def _untouched(episode: Episode, wanted: Wanted) -> Mask:
+    driven = bool((episode.sources == Source.OPERATOR).any())
+    return np.full(episode.steps, not (wanted.untouched and driven))
 
 
 def _source(episode: Episode, wanted: Wanted) -> Mask:
@@ -79,6 +86,7 @@ FILTERS: tuple[tuple[str, Callable[[Episode, Wanted], Mask]], ...] = (
     ('are of the handover ramp', _handover),
     ('belong to a branch with another label', _label),
     ('belong to an episode that did not succeed', _success),
+    ('belong to an episode that an operator corrected', _untouched),
     ('were chosen by another source', _source),
     ('were made in another phase', _phase),
     ('come after a frame of too low a fidelity', _fidelity),

@@ -12,6 +12,7 @@ Two ways, by `Size.framed`:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import hashlib
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from hiwm_policy.encoder import images_of
 from hiwm_policy.landmark import landmarks_of
 from hiwm_policy.model import PolicyNetwork, read_frames
 from hiwm_policy.phase import Phase
+from hiwm_policy.ranks import ALONE, Ranks
 from hiwm_policy.reading import reading_loss
 
 IMAGE_BATCH = 64
@@ -68,11 +70,16 @@ class ActingData:
     def __len__(self) -> int:
         return len(self.observations)
 
-    def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Windows (count,), drawn with replacement by their weights."""
+    def draw(self, count: int, generator: torch.Generator, ranks: Ranks = ALONE) -> Tensor:
+        """Windows (count,) of a rank's share, drawn with replacement by their weights.
+
+        All shares weigh the same, so what the ranks draw together is drawn by the weights too.
+        """
         if self._mass is None:
-            return torch.randint(len(self), (count,), generator=generator)
-        at = torch.rand(count, generator=generator, dtype=torch.float64) * self._mass[-1]
+            low, length = (int(part) for part in ranks.share(len(self)))
+            return torch.randint(low, low + length, (count,), generator=generator)
+        begin, mass = ranks.share(float(self._mass[-1]))
+        at = begin + mass * torch.rand(count, generator=generator, dtype=torch.float64)
         return torch.searchsorted(self._mass, at, right=True).clamp_max(len(self) - 1)
 
     def fit_scales(self) -> None:
@@ -127,6 +134,14 @@ def known_landmarks(network: PolicyNetwork, frames: Frames) -> NDArray[np.float3
     return landmarks.normalize(landmarks.of_scene(frames.scene)).astype(np.float32)
 
 
+def features_of(network: PolicyNetwork, images: Tensor, joints: Tensor) -> tuple[Tensor, Tensor]:
+    """Features (B, F) and landmarks (B, To, P, D) of images (B, To, 3, H, W) and joints."""
+    keypoints, read = (
+        part.unflatten(0, images.shape[:2]) for part in network.encoder(images.flatten(0, 1))
+    )
+    return network.features(joints, keypoints, read), read
+
+
 def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
     """Images (B, To, 3, H, W), each window moved by up to SHIFT pixels; the border is repeated."""
     count, context = images.shape[:2]
@@ -152,13 +167,21 @@ def train_acting(
     device: torch.device,
     reading_weight: float,
     rate: float = RATE,
+    beside: Callable[[torch.Generator], Tensor] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Phase:
     """Teaches the denoiser, and without a frame the encoder too; the result is `averaged`.
 
     Args:
         reading_weight: Of the loss on landmarks, where both are learned together.
         rate: The highest learning rate.
+        beside: Another loss, which is added.
+        ranks: Which of the processes that train together this is.
+
+    Raises:
+        ConfigurationError: There are fewer windows than ranks.
     """
+    ranks.check(len(data), 'windows')
     objective = network.backbone.objective()
     framed = network.frame is not None
     network.to(device)
@@ -170,26 +193,26 @@ def train_acting(
         seed=seed + 1,
         folder=folder,
         data=data.fingerprint,
+        ranks=ranks,
     )
 
     def framed_loss(generator: torch.Generator) -> Tensor:
-        chosen = data.draw(network.backbone.batch, generator)
+        chosen = data.draw(network.backbone.batch, generator, ranks)
         features, chunks = data.framed_batch(chosen, generator)
         return objective.loss(network.denoiser, features.to(device), chunks.to(device), generator)
 
     def image_loss(generator: torch.Generator) -> Tensor:
-        chosen = data.draw(IMAGE_BATCH, generator)
+        chosen = data.draw(IMAGE_BATCH, generator, ranks)
         images, joints, actions, rows = (
             part.to(device) for part in data.image_batch(chosen, generator)
         )
-        keypoints, read = network.encoder(images.flatten(0, 1))
-        keypoints, read = (part.unflatten(0, rows.shape) for part in (keypoints, read))
-        features = network.features(joints, keypoints, read)
+        features, read = features_of(network, images, joints)
         chunks = network.chunks(actions, joints[:, -1], read[:, -1])
         loss = objective.loss(network.denoiser, features, chunks, generator)
         if data.landmarks is not None and reading_weight > 0.0:
             loss = loss + reading_weight * reading_loss(read, data.landmarks[rows.cpu()].to(device))
         return loss
 
-    phase.run(framed_loss if framed else image_loss)
+    own = framed_loss if framed else image_loss
+    phase.run(own if beside is None else lambda generator: own(generator) + beside(generator))
     return phase

@@ -31,6 +31,16 @@ class Objective(Protocol):
         """The loss of features (B, F) and chunks (B, Tp, A) in the network's scale."""
         ...
 
+    def draw(self, chunks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """How far (B,) and with what (B, Tp, A) chunks are made noisy, at random."""
+        ...
+
+    def errors(
+        self, denoiser: Any, condition: Any, chunks: Tensor, drawn: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Squared errors (B, Tp, A) of a prediction, given `denoiser.condition` and `draw`."""
+        ...
+
     def sample(self, denoiser: Any, features: Tensor, noise: Tensor) -> Tensor:
         """Chunks (B, Tp, A) from features (B, F) and standard normal noise (B, Tp, A)."""
         ...

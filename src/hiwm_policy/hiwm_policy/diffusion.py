@@ -53,10 +53,26 @@ class Diffusion:
         """
         condition = denoiser.condition(features).repeat(DRAWS, 1)
         clean = chunks.repeat(DRAWS, 1, 1)
-        level = torch.randint(LEVELS, (len(clean),), generator=generator).to(clean.device)
-        noise = torch.randn(clean.shape, generator=generator).to(clean)
-        noisy = self._noising.add_noise(clean, noise, level)
-        return functional.mse_loss(denoiser(noisy, level, condition).float(), clean)
+        return self.errors(denoiser, condition, clean, self.draw(clean, generator)).mean()
+
+    def draw(self, chunks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Noise levels (B,) and noise (B, Tp, A) for chunks (B, Tp, A)."""
+        level = torch.randint(LEVELS, (len(chunks),), generator=generator).to(chunks.device)
+        return level, torch.randn(chunks.shape, generator=generator).to(chunks)
+
+    def errors(
+        self, denoiser: Denoiser, condition: Tensor, chunks: Tensor, drawn: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Squared errors (B, Tp, A) of the clean chunks that are predicted from noisy ones.
+
+        Args:
+            condition: (B, C), of the denoiser.
+            drawn: From `draw`.
+        """
+        level, noise = drawn
+        noisy = self._noising.add_noise(chunks, noise, level)
+        predicted = denoiser(noisy, level, condition).float()
+        return functional.mse_loss(predicted, chunks, reduction='none')
 
     @torch.no_grad()
     def sample(self, denoiser: Denoiser, features: Tensor, noise: Tensor) -> Tensor:

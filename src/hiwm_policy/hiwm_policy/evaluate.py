@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from hiwm_core.backend import Backend
 from hiwm_core.error import ConfigurationError, HiwmError
-from hiwm_core.extension import load_backend, load_policy
+from hiwm_core.extension import load_backend, open_policy
 from hiwm_core.interval import wilson
 from hiwm_core.policy import Policy
 from hiwm_core.task import Task, load_task
@@ -45,11 +45,15 @@ NOT_IN_CARD = ('task', 'rig', 'policy', 'backbone', 'variant', 'post_training', 
 
 @dataclass(frozen=True)
 class Setting:
-    """What every worker needs to know."""
+    """What every worker needs to know.
+
+    Attributes:
+        policy: A folder with a card, or `NAME:PATH` of an installed policy.
+    """
 
     rig: str
     task: str
-    policy: Path
+    policy: str
     world_model: Path | None
     batch: int = 16
     films: bool = False
@@ -94,7 +98,7 @@ def result_of(attempt: Attempt) -> Result:
 
 def summarize(task: Task, setting: Setting, results: Sequence[Result]) -> dict[str, Any]:
     """What goes into the JSON. A rate that the rig cannot give is null."""
-    card = load_card(setting.policy)
+    card = _card(setting.policy)
     count, won = len(results), sum(result.success for result in results)
     known = [result for result in results if math.isfinite(result.best_progress)]
     low, high = wilson(won, count)
@@ -102,7 +106,7 @@ def summarize(task: Task, setting: Setting, results: Sequence[Result]) -> dict[s
     return {
         'task': task.name,
         'rig': setting.rig,
-        'policy': setting.policy.name,
+        'policy': Path(setting.policy).name,
         'backbone': card.get('backbone'),
         'variant': card.get('variant', 'base'),
         'post_training': card.get('post_training'),
@@ -136,6 +140,12 @@ def summarize(task: Task, setting: Setting, results: Sequence[Result]) -> dict[s
     }
 
 
+def _card(policy: str) -> dict[str, Any]:
+    """A policy's card; one that is no folder of this package has none."""
+    folder = Path(policy).expanduser()
+    return load_card(folder) if folder.is_dir() else {'backbone': policy.partition(':')[0]}
+
+
 _LOADED: dict[Setting, tuple[Task, Backend, Policy]] = {}
 
 
@@ -144,9 +154,7 @@ def _load(setting: Setting) -> tuple[Task, Backend, Policy]:
     if setting not in _LOADED:
         task = load_task(setting.task)
         backend = load_backend(setting.rig, task, setting.world_model)
-        # The card says which of the installed policies reads the weights.
-        backbone = str(load_card(setting.policy).get('backbone'))
-        _LOADED[setting] = (task, backend, load_policy(backbone, task, setting.policy))
+        _LOADED[setting] = (task, backend, open_policy(task, setting.policy))
     return _LOADED[setting]
 
 
@@ -266,7 +274,9 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--rig', default='sim_arm', help='sim_arm, world_model, or any backend')
     parser.add_argument('--task', default='pusht', help='which task, by name')
-    parser.add_argument('--policy', type=Path, required=True, help="folder of the policy's weights")
+    parser.add_argument(
+        '--policy', required=True, help="folder of the policy's weights, or lerobot:PATH"
+    )
     parser.add_argument('--world-model', type=Path, help='folder of the weights of the rig')
     parser.add_argument('--episodes', type=int, default=100, help='how many starts')
     parser.add_argument('--seed', type=int, default=10_000_000, help='of the first start')
@@ -288,6 +298,8 @@ def main() -> int:
             raise ConfigurationError(
                 '--episodes, --workers and --batch are 1 or more, --seed is 0 or more'
             )
+        if given.card and not Path(given.policy).is_dir():
+            raise ConfigurationError(f'--card: {given.policy} has no card; leave it out')
         setting = Setting(
             rig=given.rig,
             task=given.task,
@@ -309,7 +321,7 @@ def main() -> int:
             write_films(task, results, given.videos)
         if given.card:
             figures = {name: value for name, value in summary.items() if name not in NOT_IN_CARD}
-            add_evaluation(given.policy, given.rig, figures)
+            add_evaluation(Path(given.policy), given.rig, figures)
     except HiwmError as error:
         print(f'evaluate: {error.message}', file=sys.stderr)
         return 1

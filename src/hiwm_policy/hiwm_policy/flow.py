@@ -8,6 +8,8 @@ drawn with more weight near the noise, where what is seen decides.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -32,14 +34,30 @@ class FlowMatching:
             chunks: (B, Tp, A), in the network's scale.
             generator: On the CPU, so that a seed means the same on every device.
         """
+        drawn = self.draw(chunks, generator)
+        return self.errors(denoiser, denoiser.condition(features), chunks, drawn).mean()
+
+    def draw(self, chunks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Times (B,) and noise (B, Tp, A) for chunks (B, Tp, A)."""
         # The inverse of Beta(b, 1)'s distribution function u^b.
         drawn = torch.rand(len(chunks), generator=generator) ** (1.0 / BETA)
         time = (LATEST * (1.0 - drawn)).to(chunks)
-        noise = torch.randn(chunks.shape, generator=generator).to(chunks)
+        return time, torch.randn(chunks.shape, generator=generator).to(chunks)
+
+    def errors(
+        self, denoiser: ActionExpert, condition: Any, chunks: Tensor, drawn: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Squared errors (B, Tp, A) of the velocities that are predicted on the way to chunks.
+
+        Args:
+            condition: Of the denoiser, for the same B.
+            drawn: From `draw`.
+        """
+        time, noise = drawn
         at = time[:, None, None]
         noisy = at * chunks + (1.0 - at) * noise
-        velocity = denoiser(noisy, time, denoiser.condition(features))
-        return functional.mse_loss(velocity.float(), chunks - noise)
+        velocity = denoiser(noisy, time, condition).float()
+        return functional.mse_loss(velocity, chunks - noise, reduction='none')
 
     @torch.no_grad()
     def sample(self, denoiser: ActionExpert, features: Tensor, noise: Tensor) -> Tensor:

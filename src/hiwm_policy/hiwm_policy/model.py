@@ -42,6 +42,8 @@ TRAINING_CODE = (
     'landmark',
     'model',
     'phase',
+    'preference',
+    'ranks',
     'reading',
     'size',
     'train',

@@ -2,7 +2,8 @@
 """One phase of training: the loop that every phase shares, with its checkpoint.
 
 A phase is interrupted at any time and goes on from its last checkpoint; what follows is what would
-have followed, since the optimizer, the averaged weights and the generators are in it too.
+have followed, since the optimizer, the averaged weights and the generators are in it too. With
+several ranks each has a generator of its own, and the first rank stores all of them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+
+from hiwm_policy.ranks import ALONE, Ranks
 
 WARM_UP = 100
 AVERAGE = 0.999
@@ -37,6 +40,7 @@ class Phase:
         seed: Of the generator that `loss` is given.
         folder: Where the checkpoint and the curves go.
         data: Tells what is learned from; a checkpoint of anything else is not gone on from.
+        ranks: Which of the processes that train together this is.
 
     Attributes:
         step: Steps taken.
@@ -54,19 +58,25 @@ class Phase:
         seed: int,
         folder: Path,
         data: str,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.name, self.steps, self.step = name, steps, 0
         self.seconds, self.loss = 0.0, math.nan
         self._module, self._rate, self._folder = module, rate, folder
+        self._ranks = ranks
         shapes = [tuple(value.shape) for value in module.state_dict().values()]
         self._identity = f'{data} seed {seed} steps {steps} rate {rate} shapes {shapes}'
-        self._generator = torch.Generator().manual_seed(seed)
+        if ranks.count > 1:
+            self._identity += f' ranks {ranks.count}'
+        self._generator = torch.Generator().manual_seed(ranks.seed(seed))
         self._average = AveragedModel(module, multi_avg_fn=_toward, use_buffers=True)
         self._optimizer = torch.optim.AdamW(
             module.parameters(), rate, weight_decay=1e-4, fused=True
         )
         self._path = folder / f'{name}.checkpoint'
         self._resume()
+        ranks.equalize(module)
+        ranks.equalize(self._average)
 
     @property
     def averaged(self) -> nn.Module:
@@ -77,10 +87,15 @@ class Phase:
         """Train to the end; `loss` draws a batch with the generator that it is given."""
         device = next(self._module.parameters()).device
         mixed = device.type == 'cuda' or bool(torch.cpu.get_capabilities().get('avx512_bf16'))
-        curves = SummaryWriter(str(self._folder / 'curves'), purge_step=self.step)
+        first = self._ranks.first
+        curves = (
+            SummaryWriter(str(self._folder / 'curves'), purge_step=self.step) if first else None
+        )
         started = stored = time.monotonic()
         self._module.train()
-        with tqdm(total=self.steps, initial=self.step, desc=self.name, unit='step') as bar:
+        with tqdm(
+            total=self.steps, initial=self.step, desc=self.name, unit='step', disable=not first
+        ) as bar:
             while self.step < self.steps:
                 for group in self._optimizer.param_groups:
                     group['lr'] = self._rate * schedule(self.step, self.steps)
@@ -88,28 +103,42 @@ class Phase:
                     value = loss(self._generator)
                 self._optimizer.zero_grad(set_to_none=True)
                 value.backward()
+                # Storing takes every rank, and only the first one's clock says when.
+                due = time.monotonic() - stored > CHECKPOINT_SECONDS if first else False
+                mean, someone_stores = self._ranks.average(
+                    [
+                        parameter.grad
+                        for parameter in self._module.parameters()
+                        if parameter.grad is not None
+                    ],
+                    [float(value.detach()), float(due)],
+                )
                 nn.utils.clip_grad_norm_(self._module.parameters(), LARGEST_GRADIENT)
                 self._optimizer.step()
                 self._average.update_parameters(self._module)
                 self.step += 1
-                self._follow(float(value.detach()))
+                self._follow(mean)
                 bar.update()
-                if self.step % CURVE_STEPS == 0:
+                if curves is not None and self.step % CURVE_STEPS == 0:
                     curves.add_scalar(f'{self.name}/loss', self.loss, self.step)
                     bar.set_postfix_str(f'loss {self.loss:.5f}')
-                if time.monotonic() - stored > CHECKPOINT_SECONDS:
+                if someone_stores:
                     now = time.monotonic()
                     self.seconds, started, stored = self.seconds + now - started, now, now
                     self._store()
         self.seconds += time.monotonic() - started
         self._store()
-        curves.close()
+        if curves is not None:
+            curves.close()
 
     def _follow(self, loss: float) -> None:
         """A moving average over about a hundred steps."""
         self.loss = loss if math.isnan(self.loss) else self.loss + 0.01 * (loss - self.loss)
 
     def _store(self) -> None:
+        generators = self._ranks.gather(self._generator.get_state())
+        if not self._ranks.first:
+            return
         part = self._path.with_suffix(f'.{os.getpid()}')
         torch.save(
             {
@@ -120,7 +149,8 @@ class Phase:
                 'module': self._module.state_dict(),
                 'average': self._average.state_dict(),
                 'optimizer': self._optimizer.state_dict(),
-                'generator': self._generator.get_state(),
+                'generator': generators[0],
+                'other_generators': generators[1:],
             },
             part,
         )
@@ -135,7 +165,8 @@ class Phase:
         self._module.load_state_dict(saved['module'])
         self._average.load_state_dict(saved['average'])
         self._optimizer.load_state_dict(saved['optimizer'])
-        self._generator.set_state(saved['generator'])
+        states = [saved['generator'], *saved.get('other_generators', ())]
+        self._generator.set_state(states[self._ranks.rank])
         self.step, self.seconds, self.loss = saved['step'], saved['seconds'], saved['loss']
 
 

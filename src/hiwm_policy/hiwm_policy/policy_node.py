@@ -13,7 +13,6 @@ can be repeated, and a branch from the same node tries something else.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from hiwm_msgs.msg import Action as ActionMessage
@@ -26,21 +25,23 @@ from hiwm_core import contract
 from hiwm_core.action import Action, Source
 from hiwm_core.alignment import FrameJoin, JoinedFrame
 from hiwm_core.error import ConfigurationError, HiwmError
-from hiwm_core.extension import load_policy
+from hiwm_core.extension import open_policy
 from hiwm_core.observation import Observation
 from hiwm_core.parameter import Parameter
+from hiwm_core.policy import ClosingPolicy
 from hiwm_core.rig import Mode, Pace
 from hiwm_core.task import Task, load_task
 from hiwm_policy.chunk import Answer, ChunkSchedule, Outcome
 from hiwm_policy.inference import Inference
-from hiwm_policy.model import load_card
 from hiwm_policy.policy import check_frame
 from hiwm_rig.base_node import DeviceNode, declare, publisher, run_node, subscription
 from hiwm_rig.conversion import action_message, frame_of, joints_of, nanoseconds_of
 
 PARAMETERS = {
     'task': Parameter('pusht', 'which task, by name'),
-    'policy': Parameter('', "folder of the policy's weights and card"),
+    'policy': Parameter(
+        '', "folder of the policy's weights and card, or lerobot:FOLDER for a LeRobot checkpoint"
+    ),
     'seed': Parameter(0, 'of all randomness', low=0),
     'spread': Parameter(
         False,
@@ -76,20 +77,22 @@ class PolicyNode(DeviceNode):
             raise
 
     def _acquire(self) -> None:
-        if not self._values['policy']:
+        which = self._values['policy']
+        if not which:
             raise ConfigurationError(
                 "the parameter 'policy' is empty; give the folder of a policy's weights"
             )
-        folder = Path(self._values['policy']).expanduser()
         torch.set_num_threads(self._values['threads'])
         self._task: Task = load_task(self._values['task'])
-        policy = load_policy(str(load_card(folder).get('backbone')), self._task, folder)
+        policy = open_policy(self._task, which)
+        acquired = self._acquired
+        if isinstance(policy, ClosingPolicy):
+            acquired.callback(policy.close)
         self._policy = policy
         self._schedule = ChunkSchedule(policy.context, policy.chunk_steps)
         self._join = FrameJoin(self._task.period)
         self._knows_joints = False
         self._ready = False
-        acquired = self._acquired
         self._actions = publisher(self, contract.POLICY_ACTION)
         acquired.callback(self.destroy_publisher, self._actions)
         self._diagnostics = publisher(self, contract.DIAGNOSTICS)
@@ -109,7 +112,7 @@ class PolicyNode(DeviceNode):
         timer = self.create_timer(DIAGNOSTICS_PERIOD, self._publish_diagnostics)
         acquired.callback(self.destroy_timer, timer)
         self.get_logger().info(
-            f"policy '{policy.name}' is ready for task '{self._task.name}': {folder}"
+            f"policy '{policy.name}' is ready for task '{self._task.name}': {which}"
         )
 
     def activate(self) -> None:

@@ -7,15 +7,19 @@
    The scales, and in a body's frame the encoder, stay as they are.
 4. Measure on the demonstrations that were held back, draw it, and write weights and card.
 
-With `--wm-cl` it is the baseline without a person: the same, from whole attempts that succeeded in
-closed loop. `--virtual-steps` makes the two learn from equally many virtual steps. Interrupted, the
-same command goes on where it stopped; nothing in it needs ROS.
+With `--preference-weight` it learns beside from pairs of branches of one fork, of which one
+succeeded and the other did not; see `preference`. With `--wm-cl` it is the baseline without a
+person: the same, from whole attempts that succeeded in closed loop. `--virtual-steps` makes the two
+learn from equally many virtual steps.
+
+Interrupted, the same command goes on where it stopped; nothing in it needs ROS. On several GPUs it
+is `torchrun --nproc-per-node N -m hiwm_policy.post_train` with the same options; see `ranks`.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import hashlib
 import math
 from pathlib import Path
@@ -24,24 +28,29 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hiwm_core.error import ConfigurationError, HiwmError
-from hiwm_core.task import load_task
+from hiwm_core.task import Task, load_task
 from hiwm_core.weighting import Weighting
 from hiwm_policy.acting import ActingData, train_acting
 from hiwm_policy.dataset import read_demos, windows_of
 from hiwm_policy.evaluate import write_json
-from hiwm_policy.model import WEIGHTS, code_sha256, load_model, save_model
+from hiwm_policy.fork_pair import ForkPair, pair_windows
+from hiwm_policy.model import WEIGHTS, PolicyNetwork, code_sha256, load_model, save_model
+from hiwm_policy.preference import preference
+from hiwm_policy.ranks import Ranks, joined_ranks
 from hiwm_policy.train import READING_WEIGHT, device_name, device_of, measure, split
 from hiwm_policy.virtual import Piece, frames_of, read_pieces, select, step_weights
 
 STEPS, RATE = 3000, 5e-4
+BETA = 1.0
 # Of the fields of a base's card, those that are as true of what it became.
 KEPT_OF_CARD = ('data',)
 
 
-def post_train(given: argparse.Namespace) -> dict[str, Any]:
-    """The whole post-training; returns the card.
+def post_train(given: argparse.Namespace) -> dict[str, Any] | None:
+    """The whole post-training; returns the card, or None in the processes beside the first.
 
     Args:
         given: The command line.
@@ -51,6 +60,13 @@ def post_train(given: argparse.Namespace) -> dict[str, Any]:
     """
     task, device = load_task(given.task), device_of(given.device)
     torch.set_num_threads(1 if device.type == 'cpu' else torch.get_num_threads())
+    with joined_ranks(device) as ranks:
+        return _post_train(given, task, device, ranks)
+
+
+def _post_train(
+    given: argparse.Namespace, task: Task, device: torch.device, ranks: Ranks
+) -> dict[str, Any] | None:
     network, base = load_model(given.base, task)
     try:
         given.out.mkdir(parents=True, exist_ok=True)
@@ -60,19 +76,22 @@ def post_train(given: argparse.Namespace) -> dict[str, Any]:
         raise ConfigurationError(f'--out is the base, {given.base}; name another folder')
     scheme = Weighting(given.weighting)
     demo_count = given.demo_count or int(base.get('data', {}).get('demo_episodes', 0))
-    demos = read_demos(given.demos, task, given.cache or given.out / 'cache', demo_count)
+    with ranks.first_before_others():
+        demos = read_demos(given.demos, task, given.cache or given.out / 'cache', demo_count)
     learned, held_back = split(demos)
 
     demo_steps = len(learned.frames) - learned.episodes
     most = math.floor(demo_steps * given.virtual_share / (1.0 - given.virtual_share))
     if given.virtual_steps:
         most = min(most, given.virtual_steps)
+    pairs: list[ForkPair] = []
     offered = read_pieces(
         given.sessions,
         task,
         scheme,
         closed_loop=given.wm_cl,
         least_fidelity=given.least_fidelity,
+        pairs=pairs if given.preference_weight else None,
     )
     pieces = select(offered, most, given.seed)
     virtual_steps = sum(piece.steps for piece in pieces)
@@ -86,6 +105,10 @@ def post_train(given: argparse.Namespace) -> dict[str, Any]:
     data = ActingData(network, frames, windows)
     base_sha256 = hashlib.sha256((given.base / WEIGHTS).read_bytes()).hexdigest()
     data.fingerprint += f' base {base_sha256}'
+    beside, preferred = None, None
+    if given.preference_weight:
+        beside, preferred = _preference(given, network, pairs, device, ranks)
+        data.fingerprint += f' preference {preferred}'
     phase = train_acting(
         network,
         data,
@@ -95,9 +118,13 @@ def post_train(given: argparse.Namespace) -> dict[str, Any]:
         device=device,
         reading_weight=READING_WEIGHT,
         rate=given.rate,
+        beside=beside,
+        ranks=ranks,
     )
     taught = network.denoiser if network.frame is not None else network
     taught.load_state_dict(phase.averaged.state_dict())
+    if not ranks.first:
+        return None
     network.cpu().float()
     card = {
         'variant': 'wm_cl' if given.wm_cl else given.variant,
@@ -114,6 +141,7 @@ def post_train(given: argparse.Namespace) -> dict[str, Any]:
             'least_fidelity': given.least_fidelity,
             'sessions': [folder.name for folder in given.sessions],
             'offered_steps': sum(piece.steps for piece in offered),
+            'preference': preferred,
             **_described(pieces, task.rate),
         },
         'seed': given.seed,
@@ -121,11 +149,54 @@ def post_train(given: argparse.Namespace) -> dict[str, Any]:
         'loss': {'acting': round(phase.loss, 6)},
         'seconds': {'acting': round(phase.seconds, 1)},
         'device': device_name(device),
+        'processes': ranks.count,
         'metrics': measure(task, network, held_back, given.out / 'chunks.png'),
         'training_code_sha256': code_sha256(),
     }
     save_model(network, given.out, card)
     return card
+
+
+def _preference(
+    given: argparse.Namespace,
+    network: PolicyNetwork,
+    pairs: Sequence[ForkPair],
+    device: torch.device,
+    ranks: Ranks,
+) -> tuple[Callable[[torch.Generator], Tensor], dict[str, Any]]:
+    """The loss of pairs, and what the card says of them."""
+    where = ', '.join(map(str, given.sessions))
+    if not pairs:
+        raise ConfigurationError(
+            f'{where}: no fork has a branch that succeeded and one that did not, so there is no '
+            'pair to learn from; label such branches, or leave out --preference-weight'
+        )
+    frames, windows, counted = pair_windows(pairs, network.task, network.size)
+    if not len(counted):
+        raise ConfigurationError(
+            f'{where}: the {len(pairs)} pairs of branches differ only where the arm was handed '
+            'over; correct for longer, or leave out --preference-weight'
+        )
+    data = ActingData(network, frames, windows)
+    weight, beta = given.preference_weight, given.preference_beta
+    loss = preference(
+        network,
+        data,
+        torch.from_numpy(counted),
+        weight=weight,
+        beta=beta,
+        device=device,
+        ranks=ranks,
+    )
+    forks = {(pair.good.session, int(pair.good.nodes[pair.shared])) for pair in pairs}
+    return loss, {
+        'pairs': len(pairs),
+        'forks': len(forks),
+        'windows': len(counted),
+        'weight': weight,
+        'beta': beta,
+        'data_sha256': data.fingerprint,
+    }
 
 
 def _sampled_share(weights: Any, episodes: Any, learned: Any) -> float:
@@ -179,6 +250,18 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         '--least-fidelity', type=float, default=0.0, help='of frames to learn from, 0 to 1'
     )
     parser.add_argument(
+        '--preference-weight',
+        type=float,
+        default=0.0,
+        help='of the loss of pairs of good and bad branches of one fork; 0: without pairs',
+    )
+    parser.add_argument(
+        '--preference-beta',
+        type=float,
+        default=BETA,
+        help='of that loss: the smaller, the farther the policy may go from the base',
+    )
+    parser.add_argument(
         '--demo-count', type=int, default=0, help="how many demonstrations; 0: as the base's card"
     )
     parser.add_argument('--steps', type=int, default=STEPS, help='of training')
@@ -198,6 +281,8 @@ def check(given: argparse.Namespace) -> None:
         )
     if not 0.0 < given.virtual_share < 1.0:
         raise ConfigurationError(f'--virtual-share lies between 0 and 1, not {given.virtual_share}')
+    if not (given.preference_weight >= 0.0 and given.preference_beta > 0.0):
+        raise ConfigurationError('--preference-weight is 0 or more, --preference-beta above 0')
     if not given.rate > 0.0 or not 0.0 <= given.least_fidelity <= 1.0:
         raise ConfigurationError('--rate is above 0, --least-fidelity from 0 to 1')
 
@@ -208,6 +293,8 @@ def main() -> int:
     try:
         check(given)
         card = post_train(given)
+        if card is None:
+            return 0
         if given.json is not None:
             write_json(given.json, card)
     except HiwmError as error:

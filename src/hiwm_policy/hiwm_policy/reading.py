@@ -19,6 +19,7 @@ from hiwm_policy.dataset import Frames
 from hiwm_policy.encoder import Encoder, channels_last, images_of
 from hiwm_policy.landmark import Landmarks
 from hiwm_policy.phase import Phase
+from hiwm_policy.ranks import ALONE, Ranks
 
 BATCH = 64
 RATE = 2e-3
@@ -59,12 +60,14 @@ def train_reading(
     seed: int,
     folder: Path,
     device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> Phase:
     """Teaches the encoder; the phase's `averaged` is the result.
 
     Args:
         frames: With known scenes.
         rows: Those of the frames that may be looked at.
+        ranks: Which of the processes that train together this is.
     """
     phase = Phase(
         'reading',
@@ -74,11 +77,14 @@ def train_reading(
         seed=seed,
         folder=folder,
         data=f'{frames.fingerprint()} rows {len(rows)} {int(rows.sum())}',
+        ranks=ranks,
     )
+    ranks.check(len(rows), 'frames')
+    low, count = (int(part) for part in ranks.share(len(rows)))
     wanted = landmarks.normalize(landmarks.of_scene(frames.scene)).astype(np.float32)
 
     def loss(generator: torch.Generator) -> Tensor:
-        chosen = rows[torch.randint(len(rows), (BATCH,), generator=generator).numpy()]
+        chosen = rows[torch.randint(low, low + count, (BATCH,), generator=generator).numpy()]
         images = images_of(torch.from_numpy(frames.frames[chosen]).to(device))
         _, read = encoder(change(images, generator))
         return reading_loss(read, torch.from_numpy(wanted[chosen]).to(device))

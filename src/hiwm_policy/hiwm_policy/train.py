@@ -9,7 +9,8 @@
 3. Acting: the denoiser learns the demonstrations' action chunks.
 4. Measure on what was held back, draw it, and write weights and card.
 
-Interrupted, the same command goes on where it stopped; nothing in it needs ROS.
+Interrupted, the same command goes on where it stopped; nothing in it needs ROS. On several GPUs it
+is `torchrun --nproc-per-node N -m hiwm_policy.train` with the same options; see `ranks`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from hiwm_policy.frame import body_frame
 from hiwm_policy.landmark import landmarks_of
 from hiwm_policy.model import PolicyNetwork, code_sha256, load_model, read_frames, save_model
 from hiwm_policy.policy import NetworkPolicy
+from hiwm_policy.ranks import Ranks, joined_ranks, local_rank
 from hiwm_policy.reading import train_reading
 from hiwm_policy.size import Size
 
@@ -49,8 +51,8 @@ READING_WEIGHT = 1.0
 MEASURED = 200
 
 
-def train(given: argparse.Namespace, size: Size | None = None) -> dict[str, Any]:
-    """The whole training; returns the card.
+def train(given: argparse.Namespace, size: Size | None = None) -> dict[str, Any] | None:
+    """The whole training; returns the card, or None in the processes beside the first.
 
     Args:
         given: The command line.
@@ -61,16 +63,21 @@ def train(given: argparse.Namespace, size: Size | None = None) -> dict[str, Any]
     """
     task, device = load_task(given.task), device_of(given.device)
     torch.set_num_threads(1 if device.type == 'cpu' else torch.get_num_threads())
+    with joined_ranks(device) as ranks:
+        return _train(given, size, task, device, ranks)
+
+
+def _train(
+    given: argparse.Namespace, size: Size | None, task: Task, device: torch.device, ranks: Ranks
+) -> dict[str, Any] | None:
     try:
         given.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f'{given.out} cannot be made: {error.strerror}') from error
-    demos = read_demos(given.data, task, given.cache or given.out / 'cache', given.demos)
-    seen = (
-        read_play(given.pretrain, task, given.cache or given.out / 'cache', PLAY_STRIDE)
-        if given.pretrain
-        else demos
-    )
+    cache = given.cache or given.out / 'cache'
+    with ranks.first_before_others():
+        demos = read_demos(given.data, task, cache, given.demos)
+        seen = read_play(given.pretrain, task, cache, PLAY_STRIDE) if given.pretrain else demos
     learned, held_back = split(demos)
 
     torch.manual_seed(given.seed)
@@ -79,7 +86,7 @@ def train(given: argparse.Namespace, size: Size | None = None) -> dict[str, Any]
     # Acting in a body's frame takes an encoder that sees it, and demonstrations that know it.
     framed = reads and knows_scene(task, demos) and body_frame(task) is not None
     network = PolicyNetwork(task, size or backbone_of(given.backbone).size(framed=framed))
-    common = {'seed': given.seed, 'folder': given.out, 'device': device}
+    common = {'seed': given.seed, 'folder': given.out, 'device': device, 'ranks': ranks}
     phases = {}
     rows = (
         seen.rows_without({int(seed) for seed in held_back.seeds if seed >= 0})
@@ -110,6 +117,8 @@ def train(given: argparse.Namespace, size: Size | None = None) -> dict[str, Any]
     taught = network.denoiser if network.frame is not None else network
     taught.load_state_dict(phase.averaged.state_dict())
     phases['acting'] = phase
+    if not ranks.first:
+        return None
 
     network.cpu().float()
     metrics = measure(task, network, held_back, given.out / 'chunks.png')
@@ -131,6 +140,7 @@ def train(given: argparse.Namespace, size: Size | None = None) -> dict[str, Any]
         'loss': {name: round(phase.loss, 6) for name, phase in phases.items()},
         'seconds': {name: round(phase.seconds, 1) for name, phase in phases.items()},
         'device': device_name(device),
+        'processes': ranks.count,
         'metrics': metrics,
         'training_code_sha256': code_sha256(),
     }
@@ -207,11 +217,20 @@ def draw(task: Task, chunks: NDArray[np.float64], wanted: NDArray[np.float64], p
 
 
 def device_of(name: str) -> torch.device:
-    """The device of a name; `auto` is a GPU if there is one. Raises ConfigurationError."""
+    """The device of a name; `auto` is a GPU if there is one. Raises ConfigurationError.
+
+    Of several processes that train together each gets a GPU of its own.
+    """
     if name == 'auto':
         name = 'cuda' if torch.cuda.is_available() else 'cpu'
     if name == 'cuda' and not torch.cuda.is_available():
         raise ConfigurationError('there is no CUDA device here; use --device cpu')
+    if name == 'cuda':
+        if local_rank() >= torch.cuda.device_count():
+            raise ConfigurationError(
+                f'there are {torch.cuda.device_count()} GPUs here; start as many processes at most'
+            )
+        torch.cuda.set_device(local_rank())
     return torch.device(name)
 
 
@@ -255,6 +274,8 @@ def main() -> int:
                 '--steps is 1 or more; --reading-steps, --demos and --seed are 0 or more'
             )
         card = train(given)
+        if card is None:
+            return 0
         if given.json is not None:
             write_json(given.json, card)
     except HiwmError as error:

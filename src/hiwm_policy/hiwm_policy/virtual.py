@@ -13,7 +13,7 @@ HANDOVER steps and holds never train; nor do branches that were labelled to be d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -25,6 +25,7 @@ from tqdm import tqdm
 from hiwm_core.action import Source
 from hiwm_core.episodes import Episode, read_episodes
 from hiwm_core.error import ConfigurationError
+from hiwm_core.selection import Selection, Wanted
 from hiwm_core.task import Task
 from hiwm_core.weighting import (
     StepClass,
@@ -35,8 +36,8 @@ from hiwm_core.weighting import (
     weights,
 )
 from hiwm_policy.dataset import Frames, join_episodes
+from hiwm_policy.fork_pair import ForkPair, fork_pairs
 
-LABEL_DISCARD = 3  # Label.LABEL_DISCARD
 # Frames before the first step that is learned from, for the windows that look back.
 LOOK_BACK = 8
 # Recipes that learn from what the policy did too.
@@ -84,66 +85,50 @@ def read_pieces(
     *,
     closed_loop: bool,
     least_fidelity: float = 0.0,
+    pairs: list[ForkPair] | None = None,
 ) -> list[Piece]:
     """What the sessions below the folders offer.
 
     Args:
         closed_loop: WM-CL instead of Hi-WM.
         least_fidelity: A step is left out if a frame before it in its episode was trusted less.
+        pairs: Gets all pairs of good and bad branches of one fork.
 
     Raises:
         ConfigurationError: They offer nothing; the sentence says why.
-        HiwmError: There is no bag.
+        HiwmError: There is no bag, or the only one cannot be used.
     """
+    selections = [Selection(wanted) for wanted in wanted_of(scheme, closed_loop, least_fidelity)]
     pieces: list[Piece] = []
-    episodes = 0
-    for folder in folders:
-        found = tqdm(read_episodes(folder, task), desc=f'reading {folder.name}', unit='episode')
-        for _, group in groupby(found, key=lambda episode: episode.session):
-            of_session = list(group)
-            episodes += len(of_session)
-            pieces += _pieces_of(of_session, scheme, closed_loop, least_fidelity)
+    found = tqdm(read_episodes(folders, task), desc='reading sessions', unit='episode')
+    for _, group in groupby(found, key=lambda episode: episode.session):
+        # Steps that are shared go to the branch in which most was driven.
+        session = sorted(group, key=_driven, reverse=True)
+        for episode in session:
+            taken = np.any([selection.take(episode) for selection in selections], axis=0)
+            if taken.any():
+                pieces.append(Piece(episode, taken))
+        if pairs is not None:
+            pairs += fork_pairs(session, least_fidelity)
     if not pieces:
-        what = (
-            'an attempt that succeeded and that nobody corrected'
-            if closed_loop
-            else 'a step that an operator drove in a branch that did not fail'
-        )
-        raise ConfigurationError(
-            f'{", ".join(map(str, folders))}: none of {episodes} episodes holds {what}; '
-            'record more sessions, or lower the least fidelity'
-        )
+        selections[0].check(', '.join(map(str, folders)))
     return pieces
 
 
-def _pieces_of(
-    episodes: Iterable[Episode], scheme: Weighting, closed_loop: bool, least_fidelity: float
-) -> list[Piece]:
-    """Those of one session."""
-    seen: set[int] = set()
-    pieces = []
+def wanted_of(scheme: Weighting, closed_loop: bool, least_fidelity: float) -> list[Wanted]:
+    """What may be learned from, as the filters of `hiwm_core.selection`: any of these."""
+    whole = Wanted(successful=True, untouched=True, least_fidelity=least_fidelity)
+    corrections = Wanted(
+        successful=True, sources=frozenset({Source.OPERATOR}), least_fidelity=least_fidelity
+    )
+    rollouts = Wanted(sources=frozenset({Source.POLICY}), least_fidelity=least_fidelity)
+    if closed_loop:
+        return [whole]
+    return [corrections, rollouts] if scheme in WITH_ROLLOUTS else [corrections]
 
-    def driven(episode: Episode) -> int:
-        return int((episode.sources == Source.OPERATOR).sum())
 
-    for episode in sorted(episodes, key=driven, reverse=True):
-        taken = np.isin(episode.sources, (Source.POLICY, Source.OPERATOR))
-        trusted = np.fmin.accumulate(np.nan_to_num(episode.fidelity[:-1], nan=1.0))
-        taken &= trusted >= least_fidelity
-        if episode.label == LABEL_DISCARD:
-            continue
-        if closed_loop:
-            if driven(episode) or not episode.success:
-                continue
-        elif scheme in WITH_ROLLOUTS:
-            taken &= episode.success | (episode.sources == Source.POLICY)
-        else:
-            taken &= episode.success & (episode.sources == Source.OPERATOR)
-        taken &= [int(node) not in seen for node in episode.nodes[1:]]
-        seen.update(int(node) for node in episode.nodes[1:][taken])
-        if taken.any():
-            pieces.append(Piece(episode, taken))
-    return pieces
+def _driven(episode: Episode) -> int:
+    return int((episode.sources == Source.OPERATOR).sum())
 
 
 def frames_of(pieces: Sequence[Piece], task: Task) -> Frames:

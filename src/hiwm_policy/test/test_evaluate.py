@@ -120,7 +120,7 @@ def test_a_process_of_its_own_gives_the_same(
         evaluate, 'load_task', lambda name: replace(pusht, name=name, episode_steps=10)
     )
     monkeypatch.setattr(evaluate, '_LOADED', {})
-    setting = evaluate.Setting('sim_arm', 'pusht', tmp_path / 'policy', None, batch=2)
+    setting = evaluate.Setting('sim_arm', 'pusht', str(tmp_path / 'policy'), None, batch=2)
     whole = evaluate.evaluate(setting, range(7, 10), 1)
     # What a worker is given: a batch, whichever process it is.
     parts = [*evaluate._work((setting, [7, 8])), *evaluate._work((setting, [9]))]

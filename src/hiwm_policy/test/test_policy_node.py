@@ -152,8 +152,7 @@ def rig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Rig]:
     rclpy.init(args=sys.argv)
     task = load_task('pusht')
     policy = ToTheCentre(task)
-    monkeypatch.setattr(policy_node, 'load_card', lambda folder: {'backbone': 'centre'})
-    monkeypatch.setattr(policy_node, 'load_policy', lambda name, task, model: policy)
+    monkeypatch.setattr(policy_node, 'open_policy', lambda task, which: policy)
     rig = Rig(policy, task)
     yield rig
     rig.host.destroy_node()

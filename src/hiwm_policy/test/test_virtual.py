@@ -14,6 +14,7 @@ from hiwm_core.action import Source
 from hiwm_core.episodes import Episode
 from hiwm_core.error import ConfigurationError
 from hiwm_core.task import Task
+from hiwm_core.tree_node import Label
 from hiwm_core.weighting import Weighting
 from hiwm_policy import virtual
 from hiwm_policy.dataset import Frames, windows_of
@@ -109,6 +110,12 @@ def test_a_step_that_two_branches_share_is_taken_once(
     assert demo > 0.0
 
 
+def test_sessions_of_one_name_share_no_step(pusht: Task, sessions: Callable[..., None]) -> None:
+    later = {'stamps': np.arange(100, 107)}
+    sessions(([O] * 6, {}), ([O] * 6, later))
+    assert [piece.steps for piece in of(pusht, Weighting.UNIFORM)] == [6, 6]
+
+
 def test_the_baseline_takes_whole_successes_that_nobody_touched(
     pusht: Task, sessions: Callable[..., None]
 ) -> None:
@@ -117,7 +124,8 @@ def test_the_baseline_takes_whole_successes_that_nobody_touched(
     assert (piece.steps, piece.corrected) == (6, False)
     sessions(RUN, BRANCH)
     with pytest.raises(
-        ConfigurationError, match='none of 2 episodes holds an attempt that succeeded'
+        ConfigurationError,
+        match='of the 18 steps in s none is left: 10 belong to an episode that did not succeed',
     ):
         of(pusht, Weighting.UNIFORM, closed_loop=True)
 
@@ -129,8 +137,8 @@ def test_frames_that_are_not_trusted_end_what_is_taken(
     sessions(([O] * 6, {'fidelity': fidelity}))
     (piece,) = of(pusht, Weighting.UNIFORM, least_fidelity=0.5)
     assert piece.taken.tolist() == [True] * 3 + [False] * 3
-    sessions(([O] * 6, {'label': virtual.LABEL_DISCARD}))
-    with pytest.raises(ConfigurationError, match='step that an operator drove'):
+    sessions(([O] * 6, {'label': int(Label.DISCARD)}))
+    with pytest.raises(ConfigurationError, match='6 belong to a branch with another label'):
         of(pusht, Weighting.UNIFORM)
 
 
