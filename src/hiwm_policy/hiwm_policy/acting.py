@@ -53,6 +53,10 @@ class ActingData:
         self.fingerprint = frames.fingerprint()
         self.observations = torch.from_numpy(windows.observations)
         self.action_rows = torch.from_numpy(windows.actions)
+        # Beyond an episode's end a chunk repeats the last action. To learn that would be to learn
+        # to stand still wherever an episode may end: just before the task is done.
+        self.counted = torch.ones_like(self.action_rows, dtype=torch.bool)
+        self.counted[:, 1:] = self.action_rows[:, 1:] > self.action_rows[:, :-1]
         self._mass = None
         if windows.weights is not None:
             self._mass = torch.from_numpy(np.cumsum(windows.weights))
@@ -199,7 +203,10 @@ def train_acting(
     def framed_loss(generator: torch.Generator) -> Tensor:
         chosen = data.draw(network.backbone.batch, generator, ranks)
         features, chunks = data.framed_batch(chosen, generator)
-        return objective.loss(network.denoiser, features.to(device), chunks.to(device), generator)
+        counted = data.counted[chosen].to(device)
+        return objective.loss(
+            network.denoiser, features.to(device), chunks.to(device), counted, generator
+        )
 
     def image_loss(generator: torch.Generator) -> Tensor:
         chosen = data.draw(IMAGE_BATCH, generator, ranks)
@@ -208,7 +215,8 @@ def train_acting(
         )
         features, read = features_of(network, images, joints)
         chunks = network.chunks(actions, joints[:, -1], read[:, -1])
-        loss = objective.loss(network.denoiser, features, chunks, generator)
+        counted = data.counted[chosen].to(device)
+        loss = objective.loss(network.denoiser, features, chunks, counted, generator)
         if data.landmarks is not None and reading_weight > 0.0:
             loss = loss + reading_weight * reading_loss(read, data.landmarks[rows.cpu()].to(device))
         return loss

@@ -26,9 +26,18 @@ class Objective(Protocol):
     """What a network learns, and how a chunk is drawn with it."""
 
     def loss(
-        self, denoiser: Any, features: Tensor, chunks: Tensor, generator: torch.Generator
+        self,
+        denoiser: Any,
+        features: Tensor,
+        chunks: Tensor,
+        counted: Tensor,
+        generator: torch.Generator,
     ) -> Tensor:
-        """The loss of features (B, F) and chunks (B, Tp, A) in the network's scale."""
+        """The loss of features (B, F) and chunks (B, Tp, A) in the network's scale.
+
+        Args:
+            counted: bool (B, Tp), the steps of a chunk that are learned.
+        """
         ...
 
     def draw(self, chunks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -42,18 +42,25 @@ class Diffusion:
         self._noising: Any = DDPMScheduler(**_schedule())
 
     def loss(
-        self, denoiser: Denoiser, features: Tensor, chunks: Tensor, generator: torch.Generator
+        self,
+        denoiser: Denoiser,
+        features: Tensor,
+        chunks: Tensor,
+        counted: Tensor,
+        generator: torch.Generator,
     ) -> Tensor:
         """Mean squared error of the predicted clean chunks, at random noise levels.
 
         Args:
             features: (B, F).
             chunks: (B, Tp, A), in the network's scale.
+            counted: bool (B, Tp), the steps that are learned.
             generator: On the CPU, so that a seed means the same on every device.
         """
         condition = denoiser.condition(features).repeat(DRAWS, 1)
         clean = chunks.repeat(DRAWS, 1, 1)
-        return self.errors(denoiser, condition, clean, self.draw(clean, generator)).mean()
+        errors = self.errors(denoiser, condition, clean, self.draw(clean, generator))
+        return errors[counted.repeat(DRAWS, 1)].mean()
 
     def draw(self, chunks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Noise levels (B,) and noise (B, Tp, A) for chunks (B, Tp, A)."""

@@ -25,17 +25,24 @@ class FlowMatching:
     """The two directions of the flow."""
 
     def loss(
-        self, denoiser: ActionExpert, features: Tensor, chunks: Tensor, generator: torch.Generator
+        self,
+        denoiser: ActionExpert,
+        features: Tensor,
+        chunks: Tensor,
+        counted: Tensor,
+        generator: torch.Generator,
     ) -> Tensor:
         """Mean squared error of the velocities, at random times.
 
         Args:
             features: (B, F).
             chunks: (B, Tp, A), in the network's scale.
+            counted: bool (B, Tp), the steps that are learned.
             generator: On the CPU, so that a seed means the same on every device.
         """
         drawn = self.draw(chunks, generator)
-        return self.errors(denoiser, denoiser.condition(features), chunks, drawn).mean()
+        errors = self.errors(denoiser, denoiser.condition(features), chunks, drawn)
+        return errors[counted].mean()
 
     def draw(self, chunks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Times (B,) and noise (B, Tp, A) for chunks (B, Tp, A)."""

@@ -41,8 +41,13 @@ def test_the_right_velocities_lead_to_the_chunk_and_cost_nothing() -> None:
     flow, features = FlowMatching(), wanted.flatten(1)
     drawn = flow.sample(Straight(), features, torch.randn(5, 4, 2, generator=draw))
     torch.testing.assert_close(drawn, wanted, atol=1e-5, rtol=0)
-    assert float(flow.loss(Straight(), features, wanted, draw)) < 1e-6
-    assert float(flow.loss(Straight(), features, wanted + 1.0, draw)) > 0.5
+    counted = torch.ones(5, 4, dtype=torch.bool)
+    assert float(flow.loss(Straight(), features, wanted, counted, draw)) < 1e-6
+    wanted = wanted.clone()  # what is seen says the old ones
+    wanted[:, 3] += 1.0
+    assert float(flow.loss(Straight(), features, wanted, counted, draw)) > 0.2
+    counted[:, 3] = False
+    assert float(flow.loss(Straight(), features, wanted, counted, draw)) < 1e-6
 
 
 def expert(points: tuple[int, int]) -> ActionExpert:
