@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names what a sourced ROS 2 Jazzy lacks, as one command; exits with 1 if something is missing."""
+"""Names what a sourced ROS 2 Jazzy lacks, as one command; exits with 1 if something is missing.
+
+With `--pins` it lists instead, one a line, the wheels that a running session needs beside the
+distribution's own packages.
+"""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
+import platform
 import sys
 
 # Import name -> the distribution's package.
@@ -41,10 +46,21 @@ PIP = {
     'ruff': 'ruff==0.17.5',
     'mypy': 'mypy==2.4.1',
 }
+# The vendor's wheels are for this machine alone.
+if platform.machine() == 'x86_64':
+    PIP['pyrealsense2'] = 'pyrealsense2==2.59.1.11053'
+# Of these, what only checks and tests need. A native session uses realsense2_camera.
+TESTING = {'pytest_timeout', 'playwright', 'ruff', 'mypy', 'pyrealsense2'}
 
 
 def main() -> int:
     """Print the command that installs what is missing; 0 if nothing is."""
+    if sys.argv[1:] == ['--pins']:
+        print(*(pin for name, pin in PIP.items() if name not in TESTING), sep='\n')
+        return 0
+    if sys.argv[1:]:
+        print(f'native_packages.py: {sys.argv[1]} is not known; there is --pins', file=sys.stderr)
+        return 2
     apt = [package for name, package in APT.items() if find_spec(name) is None]
     pip = [pin for name, pin in PIP.items() if find_spec(name) is None]
     commands = []
