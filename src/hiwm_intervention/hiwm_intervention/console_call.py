@@ -35,9 +35,12 @@ SERVICES: Mapping[str, Service] = {
     'resample': contract.BRANCH,
     'checkpoint': contract.SAVE_CHECKPOINT,
     'reset': contract.RESET,
+    'ready': contract.RESET,
     'label': contract.LABEL,
 }
-OWN = frozenset({'remember_start', 'forget_start'})
+OWN = frozenset({'remember_start', 'forget_start', 'cancel_start'})
+# On a rig where a person sets up the starts, these are the guide's; see `reset_guide`.
+GUIDED = frozenset({'reset', 'ready', 'cancel_start'})
 # Every page may ask these, whoever drives.
 FREE = frozenset({'stop', 'ask_wheel', 'checkpoint', 'remember_start', 'forget_start'})
 # What would take the scene from under the hands of the page that drives.
@@ -78,8 +81,12 @@ def call_of(page: str, ask: Ask, tree: TreeView) -> Call:
     return Call(service, fields)
 
 
-def sentence_of(ask: Ask, fields: Mapping[str, Any]) -> str:
-    """What was done, where the page does not show it anyway."""
+def sentence_of(ask: Ask, fields: Mapping[str, Any], set_up: float | None = None) -> str:
+    """What was done, where the page does not show it anyway.
+
+    Args:
+        set_up: s that a person took to set up a start.
+    """
     if ask.name in {'rollback', 'go_to'}:
         return f'Back at step {fields["step"]}. The old future is kept as its own branch.'
     if ask.name == 'branch':
@@ -90,6 +97,8 @@ def sentence_of(ask: Ask, fields: Mapping[str, Any]) -> str:
         return 'The bookmark is set.'
     if ask.name == 'reset':
         return f'A new run from start {fields["seed"]}.'
+    if ask.name == 'ready':
+        return f'A new run from start {fields["seed"]}, set up in {set_up:.0f} s.'
     if ask.name == 'label':
         return f"'{fields['branch']}' is labelled {WORDS[ask.fields['label']]}."
     if ask.name == 'speed':

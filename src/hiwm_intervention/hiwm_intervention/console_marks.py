@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be drawn over the picture: where the arm is and is sent, and where bodies are to go.
+"""What may be drawn over the picture: where the arm is and is sent, and where bodies are to lie.
 
 A task's `metres_per_pixel` makes its picture a map of the workspace plane; places are told in
 shares of the picture, 0 to 1 from its top left corner.
@@ -53,21 +53,34 @@ def targets_of(task: Task) -> list[list[list[float]]]:
 
     A body counts if it has at least three points in the plane and the target names its whole pose.
     """
-    target = task.target
-    if not target or task.camera.metres_per_pixel <= 0:
+    return [body['outline'] for body in bodies_of(task, task.target) if body['outline']]
+
+
+def bodies_of(task: Task, scene: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Where bodies lie: the name, the place, and the outline or None, of each.
+
+    A body counts if it lies in the plane and the scene names its whole pose; it has an outline if
+    it has at least three points.
+    """
+    if task.camera.metres_per_pixel <= 0:
         return []
-    outlines = []
+    found = []
     for body in task.bodies:
         names = [*body.position, *([body.angle] if body.angle else [])]
-        if len(body.points) < 3 or len(body.position) != 2 or not set(names) <= target.keys():
+        if len(body.position) != 2 or not set(names) <= scene.keys():
             continue
-        across, down = (target[name] for name in body.position)
-        angle = target[body.angle] if body.angle else 0.0
+        across, down = (scene[name] for name in body.position)
+        angle = scene[body.angle] if body.angle else 0.0
         cos, sin = math.cos(angle), math.sin(angle)
-        outlines.append(
-            [
-                _share(task, across + cos * x - sin * y, down + sin * x + cos * y)
-                for x, y in body.points
-            ]
+        outline = [
+            _share(task, across + cos * x - sin * y, down + sin * x + cos * y)
+            for x, y in body.points
+        ]
+        found.append(
+            {
+                'name': body.name,
+                'place': _share(task, across, down),
+                'outline': outline if len(outline) >= 3 else None,
+            }
         )
-    return outlines
+    return found

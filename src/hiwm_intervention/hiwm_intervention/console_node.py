@@ -8,9 +8,10 @@ out. The server has a thread of its own and encodes frames there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import ipaddress
 from queue import SimpleQueue
+import secrets
 import sys
 import time
 from typing import Any
@@ -27,7 +28,7 @@ from hiwm_core.error import HiwmError
 from hiwm_core.parameter import Parameter
 from hiwm_core.task import load_task
 from hiwm_intervention.console_app import Callbacks
-from hiwm_intervention.console_call import OWN, Call, Outcome
+from hiwm_intervention.console_call import GUIDED, OWN, Call, Outcome
 from hiwm_intervention.console_conversion import (
     lane_of,
     mux_report,
@@ -176,6 +177,8 @@ class ConsoleNode(Node):
         refusal = self._session.refusal(page, ask)
         if refusal:
             self._server.reply(page, ask.id, ask.name, False, refusal)
+        elif ask.name in GUIDED and (ask.name != 'reset' or self._session.is_guided):
+            self._guide(page, ask)
         elif ask.name in OWN:
             self._do_own(page, ask)
         else:
@@ -201,6 +204,26 @@ class ConsoleNode(Node):
             self._show()
 
         self._requests.send(self._session.call(page, ask), settle)
+
+    def _guide(self, page: str, ask: Ask) -> None:
+        """A start that a person sets up: shown first, and begun when they are ready."""
+        guide, done, text = self._session.guide, True, ''
+        if ask.name == 'ready':
+            if guide.place():
+                self._request(page, replace(ask, fields={'seed': guide.seed}))
+                return
+            done, text = False, 'There is no start to be set up; press New start first.'
+        elif ask.name == 'cancel_start':
+            done = guide.leave()
+            text = 'The run goes on as it was.' if done else 'No start is being set up.'
+        else:
+            seed = ask.fields['seed'] if ask.fields['seed'] >= 0 else secrets.randbelow(2**31)
+            # Nothing may drive while hands are on the table.
+            if self._session.is_driven:
+                self._request(page, Ask(0, 'pause'))
+            guide.ask(seed, self._session.epoch, time.monotonic())
+            text = guide.sentence
+        self._server.reply(page, ask.id, ask.name, done, text)
 
     def _do_own(self, page: str, ask: Ask) -> None:
         seed = ask.fields['seed']
@@ -286,6 +309,10 @@ class ConsoleNode(Node):
     def _on_tree(self, message: TreeEvent) -> None:
         if message.kind == TreeEvent.KIND_RESET and message.seed >= 0:
             self._session.tree.set_seed(int(message.node), int(message.seed))
+            if self._session.is_physical:
+                self._session.guide.see_reset(
+                    int(message.seed), int(message.node), int(message.epoch), time.monotonic()
+                )
         self._fetch_tree()
 
     def _on_mux(self, message: MuxState) -> None:

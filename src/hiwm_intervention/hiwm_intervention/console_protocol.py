@@ -108,6 +108,8 @@ ASKS: Mapping[str, Mapping[str, Whole | Real | Text]] = {
     'resample': {},
     'checkpoint': {'called': Text(LONGEST_NAME), 'node': HEAD},
     'reset': {'seed': Whole(-1, 2**31 - 1, default=-1)},
+    'ready': {},
+    'cancel_start': {},
     'remember_start': {'seed': SEED, 'note': Text(LONGEST_NAME)},
     'forget_start': {'seed': SEED},
     'label': {

@@ -29,6 +29,7 @@ from hiwm_intervention.console_operator import ConsoleOperator
 from hiwm_intervention.console_protocol import Ask, Hold
 from hiwm_intervention.console_report import MuxReport, RecorderReport, RigReport
 from hiwm_intervention.console_tree import Place, TreeView
+from hiwm_intervention.reset_guide import ResetGuide
 from hiwm_intervention.takeover import DRIVEN, HELD_BY_OPERATOR
 
 RATE_WINDOW = 2.0  # s
@@ -52,6 +53,7 @@ class ConsoleSession:
         self.operator = ConsoleOperator(task, sample_timeout)
         self.tree = TreeView()
         self.economics = Economics(task.period)
+        self.guide = ResetGuide(task)
         self._task = task
         self._name = name
         self._holder = ''
@@ -81,6 +83,21 @@ class ConsoleSession:
         """Whether a real thing may move: the rig cannot be rolled back, or is not known yet."""
         return self._rig is None or not self._rig.can_rollback
 
+    @property
+    def is_guided(self) -> bool:
+        """Whether a person has to set up the starts."""
+        return self._rig is not None and not self._rig.can_rollback
+
+    @property
+    def epoch(self) -> int:
+        """Of the rig; 0: it is not known yet."""
+        return self._rig.epoch if self._rig else 0
+
+    @property
+    def is_driven(self) -> bool:
+        """Whether anybody drives."""
+        return self._mux is not None and self._mux.phase in DRIVEN
+
     # -- what the graph says ---------------------------------------------------------------------
 
     def see_rig(self, report: RigReport, now: float) -> bool:
@@ -102,6 +119,7 @@ class ConsoleSession:
                 self._ticks.popleft()
         self._rig = report
         self._rig_heard = now
+        self.guide.see_rig(report)
         self.economics.see_step(report.session, now)
         stamp, source = self._executed
         source = source if stamp == report.stamp else Source.NONE
@@ -111,8 +129,7 @@ class ConsoleSession:
 
     def see_mux(self, report: MuxReport, now: float) -> None:
         """A state of the multiplexer."""
-        was_driven = self._mux is not None and self._mux.phase in DRIVEN
-        if report.phase in DRIVEN and not was_driven:
+        if report.phase in DRIVEN and not self.is_driven:
             self._incident = ''
         self._mux = report
         self._mux_heard = now
@@ -175,6 +192,9 @@ class ConsoleSession:
 
     def settle(self, page: str, ask: Ask, outcome: Outcome, stamp: int, now: float) -> str:
         """A service answered; `stamp` is when it was asked. Returns the sentence for the page."""
+        set_up = self.guide.seconds(now) if ask.name == 'ready' else None
+        if ask.name == 'ready':
+            self.guide.settle(int(outcome.fields['node']) if outcome.success else 0)
         if not outcome.success:
             return outcome.message or f'It was refused without a reason ({ask.name}).'
         if ask.name == 'take_over':
@@ -184,7 +204,7 @@ class ConsoleSession:
         elif ask.name == 'release':
             self._holder = ''
             self.operator.disengage()
-        return sentence_of(ask, outcome.fields)
+        return sentence_of(ask, outcome.fields, set_up)
 
     def answer(self, now: float) -> Action | None:
         """The operator's action that is due now, if any."""
@@ -237,6 +257,7 @@ class ConsoleSession:
             'recorder': recorder.tell() if recorder else None,
             'marks': marks_of(self._task, self._joints, self._command),
             'economics': self.economics.tell(),
+            'guide': self.guide.tell(now),
         }
 
     def _tell_rig(self, now: float) -> dict[str, Any] | None:

@@ -186,7 +186,7 @@ def test_a_checkpoint_without_a_name_gets_a_free_one(session: ConsoleSession) ->
 
 @pytest.mark.parametrize('name', list(SERVICES))
 def test_every_answer_is_a_sentence_or_nothing(session: ConsoleSession, name: str) -> None:
-    fields = {'step': 3, 'branch': 'branch-1', 'seed': 17, 'label': 1, 'speed': 2.0}
+    fields = {'step': 3, 'node': 9, 'branch': 'branch-1', 'seed': 17, 'label': 1, 'speed': 2.0}
     ask = Ask(1, name, {'label': 'success'})
     said = session.settle('one', ask, Outcome(True, '', fields), SECOND, 0.0)
     assert said == '' or said.endswith('.')

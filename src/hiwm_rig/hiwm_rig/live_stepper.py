@@ -32,8 +32,8 @@ FloatArray = NDArray[np.float64]
 
 # Of a period, by which a camera's frame may come early.
 EARLY = 0.25
-# Periods without a frame, and s at the least, after which the camera counts as lost.
-BLIND_PERIODS, BLIND_TIME = 5.0, 0.5
+# Periods without a frame after which the camera counts as lost, if its timeout is not longer.
+BLIND_PERIODS = 5.0
 # s that a camera may take to start.
 FIRST_FRAME = 10.0
 # Of the task's largest step: how far the arm is moved in a period on its way to a start.
@@ -81,6 +81,7 @@ class LiveStepper:
         pacing: In realtime or in lockstep.
         topics: Where each step is shown.
         camera: What sentences call the camera.
+        camera_timeout: s without a frame, at the least, after which it counts as lost.
         begin: Makes the session's first root, once the first frame is there; called under the lock.
         goes_to_start: Whether a reset moves the arm to the start's place.
         repair: Tries to bring an arm with a fault back, and returns when it has.
@@ -96,6 +97,7 @@ class LiveStepper:
         pacing: Pacing,
         topics: LivePublisher,
         camera: str,
+        camera_timeout: float,
         begin: Callable[[], None],
         goes_to_start: bool,
         repair: Callable[[], None],
@@ -108,6 +110,7 @@ class LiveStepper:
         self._pacing = pacing
         self._topics = topics
         self._camera = camera
+        self._patience = max(camera_timeout, BLIND_PERIODS * rig.task.period)
         self._begin = begin
         self._goes_to_start = goes_to_start
         self._repair = repair
@@ -142,8 +145,13 @@ class LiveStepper:
             self._seen = Observation(frame, values[self._columns], fidelity=1.0)
             self._seen_at = self._clock()
             if not self._begun:
+                try:
+                    self._begin()
+                except HiwmError as error:
+                    # The next frame is another chance.
+                    self._fail(error.message)
+                    return
                 self._begun = True
-                self._begin()
                 # Nobody has asked for a reset yet: the arm stays.
                 self._start = None
             if not self._rig.tree.head or not self._is_due(stamp_ns):
@@ -184,8 +192,7 @@ class LiveStepper:
             elif self._rig.mode is Mode.PAUSED:
                 self._rig.message = ''
             blind = self._clock() - self._seen_at
-            patience = max(BLIND_TIME, BLIND_PERIODS * self._rig.task.period)
-            if blind > (patience if self._begun else FIRST_FRAME):
+            if blind > (self._patience if self._begun else FIRST_FRAME):
                 self._fail(
                     f'no frame has come from {self._camera} for {blind:.1f} s; '
                     'look to the camera, then reset the rig'
@@ -232,7 +239,7 @@ class LiveStepper:
         with self.lock:
             if self._arm.faulty:
                 self._repair()
-            if self._seen is None or self._clock() - self._seen_at > BLIND_TIME:
+            if self._seen is None or self._clock() - self._seen_at > self._patience:
                 raise HiwmError(
                     f'no frame has come from {self._camera}; look to the camera first',
                     ErrorCode.NOT_READY,

@@ -13,6 +13,7 @@ import {
   sentence,
   showDrivingKeys,
   showEconomics,
+  showGuide,
   showLatency,
   showRecorder,
   showRig,
@@ -37,6 +38,7 @@ const MOST_FRAMES = 24;
 if (location.search) history.replaceState(null, '', location.pathname);
 
 const desk = new Desk();
+let guided = null; // the start that was being set up when the page was drawn
 let lost = null; // what was known when the connection went
 
 const tree = new Tree();
@@ -169,13 +171,24 @@ function draw() {
   if (driving && past.looking) past.leave();
   desk.looking = past.looking;
   desk.seed = tree.laneNamed(view?.rig?.branch ?? '')?.seed ?? null;
-  const [who, what] = banner(phase, desk.mine, view?.mux);
+  const guide = desk.guide;
+  const begins = guide && guide.seed !== guided;
+  guided = guide?.seed ?? null;
+  if (begins) {
+    tell(guide.sentence);
+    // What is to be set up is on the live picture.
+    if (past.looking) past.leave();
+  }
+  const [who, what] = guide ? [`Set up start ${guide.seed}`, guide.what] : banner(phase, desk.mine, view?.mux);
   write('who', who);
-  write('why', view ? sentence(desk.why()) || what : what);
+  const why = guide ? view.rig?.message : view && desk.why();
+  write('why', sentence(why) || what);
+  showGuide(guide);
+  picture.guide = guide?.bodies ?? [];
   at('why').classList.toggle('asked', Boolean(driving && view.mux.asked_by));
   const icon = ['refused', 'unknown'].includes(phase) ? 'offline' : phase;
   at('banner-icon').setAttribute('href', `#icon-${icon}`);
-  at('wheel').hidden = !view?.holder || desk.mine;
+  at('wheel').hidden = !view?.holder || desk.mine || Boolean(guide);
   input.setDriving(driving);
   write('drive-hint', hint());
   write('pause-text', { paused: 'Resume', locked: 'Unlock' }[phase] ?? 'Pause');
@@ -353,7 +366,7 @@ listen({
     m: does.checkpoint,
     c: compare,
     backspace: does.rollback,
-    enter: goThere,
+    enter: () => (desk.guide && !past.looking ? ask('ready') : goThere()),
     escape: () => past.leave(),
     arrowleft: (event) => wander(() => past.step(event.shiftKey ? -10 : -1, timeline.head)),
     arrowright: (event) => wander(() => past.step(event.shiftKey ? 10 : 1, timeline.head)),

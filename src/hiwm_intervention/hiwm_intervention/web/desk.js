@@ -26,6 +26,11 @@ export class Desk {
     return this.mine && DRIVING.includes(this.phase);
   }
 
+  // A start that a person is to set up; null: none.
+  get guide() {
+    return this.view?.guide ?? null;
+  }
+
   // What the button and the key for pausing ask now.
   get pauseAsk() {
     return { paused: 'resume', locked: 'unlock' }[this.phase] ?? 'pause';
@@ -43,6 +48,7 @@ export class Desk {
     if (view.holder && !this.mine) return 'Another operator is in control; this page watches.';
     if (phase === 'locked' && !['unlock', 'label'].includes(name)) return 'It is stopped; unlock it first.';
     if (name === 'take_over' && driving) return 'You drive already.';
+    if (name === 'ready' && this.guide?.placing) return 'The rig begins anew already.';
     if (name === 'release' && !driving) return 'There is nothing to release: you do not drive.';
     if (name === 'step' && phase !== 'paused') return 'Pause first; then it can be stepped.';
     if (name === 'go_to' && !this.looking) return 'Look at a step in the timeline first.';

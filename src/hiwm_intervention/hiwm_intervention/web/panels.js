@@ -63,6 +63,14 @@ export function banner(phase, mine, mux) {
   }
 }
 
+// How long a start has been waited for.
+export function showGuide(guide) {
+  at('guide').hidden = !guide;
+  if (!guide) return;
+  const { seconds } = guide;
+  write('guide-time', `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`);
+}
+
 export function showTask(hello) {
   const { task } = hello;
   write('task', task.name);

@@ -17,6 +17,7 @@ export class Picture {
     this.count = 0;
     this.showMarks = false;
     this.targets = [];
+    this.guide = []; // bodies of a start that is being set up
     this.root.classList.add('blank');
   }
 
@@ -74,12 +75,43 @@ export class Picture {
   drawMarks(marks) {
     const { width, height } = this.marks;
     this.lines.clearRect(0, 0, width, height);
+    for (const body of this.guide) this.wanted(body);
     if (!this.showMarks) return;
     for (const outline of this.targets) this.outline(outline);
     for (const mark of marks) {
       if (mark.commanded) this.cross(mark.commanded[0] * width, mark.commanded[1] * height);
       if (mark.measured) this.ring(mark.measured[0] * width, mark.measured[1] * height);
     }
+  }
+
+  // Where a body is to lie: filled, so that what is not covered yet is seen at a glance.
+  wanted({ name, place, outline }) {
+    const { width, height } = this.marks;
+    const path = new Path2D();
+    const [x, y] = [place[0] * width, place[1] * height];
+    if (outline) {
+      for (const [u, v] of outline) path.lineTo(u * width, v * height);
+      path.closePath();
+    } else {
+      path.arc(x, y, 24, 0, 2 * Math.PI);
+    }
+    this.lines.fillStyle = 'rgba(255, 213, 74, 0.3)';
+    this.lines.fill(path);
+    this.stroke(path);
+    if (!outline) this.cross(x, y);
+    this.word(name, x, y + (outline ? 0 : 52));
+  }
+
+  word(text, x, y) {
+    this.lines.setLineDash([]);
+    this.lines.font = '600 26px system-ui, sans-serif';
+    this.lines.textAlign = 'center';
+    this.lines.textBaseline = 'middle';
+    this.lines.lineWidth = 6;
+    this.lines.strokeStyle = 'rgba(0, 0, 0, 0.75)';
+    this.lines.strokeText(text, x, y);
+    this.lines.fillStyle = colour('overlay');
+    this.lines.fillText(text, x, y);
   }
 
   // Every line is drawn dark and wide, then light and narrow, so that it shows on any picture.
