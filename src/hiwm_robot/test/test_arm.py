@@ -448,7 +448,7 @@ class Storm:
         self.silent = False
         for servo in arm.bus.servos.values():
             servo.load = servo.heat = 0.0
-        if arm.arm.stopped:
+        if arm.arm.stop_reason:
             arm.arm.reset_stop()
         # What was late is still on its way.
         arm.turns(6)

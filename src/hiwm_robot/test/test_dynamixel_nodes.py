@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 import json
+import os
 from pathlib import Path
+import re
 import signal
 import subprocess
 import sys
@@ -114,23 +116,56 @@ def test_every_end_takes_the_torque_off(
     assert servos.has_torque(False)
 
 
-def test_killed_outright_the_servos_stop_by_themselves(servos: Servos, arm_file: Path) -> None:
+def loop_of(node: subprocess.Popen[str]) -> int:
+    """The process id of a node's control loop."""
+    children = Path(f'/proc/{node.pid}/task/{node.pid}/children').read_text().split()
+    (loop,) = [
+        int(each)
+        for each in children
+        if 'control_loop_program' in Path(f'/proc/{each}/cmdline').read_text()
+    ]
+    return loop
+
+
+def wait_for_end(process: int) -> None:
+    """Until a process that is no child of this one has ended."""
+    deadline = time.monotonic() + PATIENCE
+    while Path(f'/proc/{process}/cmdline').exists():
+        assert time.monotonic() < deadline, f'process {process} still runs'
+        time.sleep(0.1)
+
+
+def have_tripped(state: dict[str, Any]) -> bool:
+    return all(servo['bus_watchdog'] == table.WATCHDOG_TRIPPED for servo in state.values())
+
+
+def test_the_node_killed_the_loop_takes_the_torque_off(servos: Servos, arm_file: Path) -> None:
     with program('dynamixel_arm', f'arm:={arm_file}') as arm:
         servos.until(lambda state: state['6']['torque'], 'the arm has torque')
+        loop = loop_of(arm)
         arm.kill()
         arm.wait(PATIENCE)
-        servos.until(
-            lambda state: all(
-                servo['bus_watchdog'] == table.WATCHDOG_TRIPPED for servo in state.values()
-            ),
-            'every bus watchdog has tripped',
-        )
-        stopped = servos.state()
-        time.sleep(0.3)
-        assert all(
-            abs(servo['position'] - stopped[number]['position']) < 2e-3
-            for number, servo in servos.state().items()
-        )
+        wait_for_end(loop)
+        assert servos.has_torque(False)
+        assert not have_tripped(servos.state()), 'the loop was there to the end'
+
+
+def test_the_loop_killed_the_servos_stop_by_themselves_and_the_node_says_so(
+    servos: Servos, arm_file: Path
+) -> None:
+    with program('dynamixel_arm', f'arm:={arm_file}') as arm:
+        servos.until(lambda state: state['6']['torque'], 'the arm has torque')
+        os.kill(loop_of(arm), signal.SIGKILL)
+        _, errors = arm.communicate(timeout=PATIENCE)
+        assert arm.returncode == 1
+        assert 'has ended by SIGKILL; without it each servo has stopped by itself' in errors
+    servos.until(have_tripped, 'every bus watchdog has tripped')
+    stopped = servos.state()
+    time.sleep(0.3)
+    assert all(
+        abs(servo['position'] - stopped[number]['position']) < 2e-3
+        for number, servo in servos.state().items()
+    )
     # And the next start takes up an arm whose watchdogs have tripped.
     with program('dynamixel_arm', f'arm:={arm_file}'):
         servos.until(
@@ -138,6 +173,16 @@ def test_killed_outright_the_servos_stop_by_themselves(servos: Servos, arm_file:
             'the arm is set up again',
         )
         assert servos.has_torque(True)
+
+
+def test_a_loop_that_is_told_to_end_takes_the_torque_off(servos: Servos, arm_file: Path) -> None:
+    with program('dynamixel_arm', f'arm:={arm_file}') as arm:
+        servos.until(lambda state: state['6']['torque'], 'the arm has torque')
+        os.kill(loop_of(arm), signal.SIGTERM)
+        _, errors = arm.communicate(timeout=PATIENCE)
+        assert arm.returncode == 1
+        assert 'has ended, for somebody told it to' in errors
+    assert servos.has_torque(False)
 
 
 def test_a_dry_run_never_has_torque(servos: Servos, arm_file: Path) -> None:
@@ -168,10 +213,64 @@ def test_a_port_that_is_none(arm_file: Path, tmp_path: Path) -> None:
     assert 'is no serial port' in said
 
 
+PERMISSION = """
+import grp, os, sys  # what is imported later, nobody may not read
+from hiwm_core.error import ConfigurationError
+from hiwm_robot.dynamixel.port import ServoPort
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setuid(65534)
+try:
+    ServoPort(sys.argv[1], 1_000_000).openPort()
+except ConfigurationError as error:
+    print(error.message)
+"""
+
+
+def test_a_port_that_this_user_may_not_open() -> None:
+    """A real one; everything is allowed to root, so the program becomes nobody first."""
+    host, device = os.openpty()
+    try:
+        path = os.ttyname(device)
+        Path(path).chmod(0)
+        command = [sys.executable, '-c', PERMISSION, path]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
+    finally:
+        os.close(host)
+        os.close(device)
+    assert done.stdout.startswith(f'the port {path} may not be opened by this user; run: sudo ')
+    assert re.search(r'usermod -a -G \S+ \$USER, and log in again\n$', done.stdout)
+
+
+def test_a_servo_of_another_model(servos: Servos, tmp_path: Path) -> None:
+    data = reference()
+    data['joints'][3]['model'] = 'XM540-W270'
+    (tmp_path / 'other').mkdir()
+    other = write_arm(tmp_path / 'other', data)
+    said = refusal('dynamixel_arm', f'arm:={other}', f'port:={servos.port}')
+    assert "servo 4 (wrist_pitch) is XM430-W350, the arm's file says XM540-W270" in said
+    assert 'correct the file or the wiring' in said
+    assert servos.has_torque(False)
+
+
+def test_joints_that_the_task_does_not_name(servos: Servos, tmp_path: Path) -> None:
+    data = reference()
+    del data['plane']
+    (tmp_path / 'other').mkdir()
+    other = write_arm(tmp_path / 'other', data)
+    said = refusal('dynamixel_arm', f'arm:={other}', f'port:={servos.port}')
+    assert "task 'pusht' commands x, y, which are no joints of the arm 'reference_arm'" in said
+    assert 'use the file of an arm with these joints, or give it a plane' in said
+    assert servos.has_torque(False)
+
+
 def test_a_servo_that_is_missing(servos: Servos, arm_file: Path) -> None:
     assert servos.tell('miss 3') == 'ok'
-    assert 'servo 3 (elbow)' in (said := refusal('leader_arm', f'arm:={arm_file}'))
-    assert 'does not answer; check its cable and power, its id and the baud rate' in said
+    for name in ('leader_arm', 'dynamixel_arm'):
+        said = refusal(name, f'arm:={arm_file}')
+        assert 'servo 3 (elbow)' in said
+        assert 'does not answer; check its cable and power, its id and the baud rate' in said
+    assert servos.has_torque(False)
 
 
 def test_a_wrong_baud_rate(servos: Servos, tmp_path: Path) -> None:

@@ -3,22 +3,21 @@
 
 Set-up, in this order: torque off, bus watchdog off; operating mode (which resets gains and goal),
 position and current limits, return delay; gains; bus watchdog; goal = present; torque on. A turn:
-read every servo's state, watch it, choose a goal, limit it, send it. `tick`, `connect` and `close`
-belong to one thread, which alone touches the bus; commands and wishes come from any.
+read every servo's state, watch it, choose a goal, limit it, send it. All of it belongs to one
+thread; a wish (hold, stop, reset) is granted when the next turn begins.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-import threading
 import time
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hiwm_core.error import ConfigurationError, ErrorCode, HiwmError
+from hiwm_robot.dynamixel.arm_command import CommandFollower
 from hiwm_robot.dynamixel.arm_config import ArmConfig
 from hiwm_robot.dynamixel.arm_phase import DRIVEN, ArmEvent, ArmPhase, after
 from hiwm_robot.dynamixel.arm_safety import GoalLimiter, HealthWatch, Measured
@@ -31,32 +30,17 @@ from hiwm_robot.dynamixel.port import PortLostError
 
 FloatArray = NDArray[np.float64]
 
-# rad; nearer than this the goal has reached what is commanded.
-ALIGNED = 2e-3
-# Of the way to a command, from which on it counts that the goal keeps up.
-ALIGNED_SHARE = 0.5
 # Of the bus watchdog's time without a whole exchange, after which it may have tripped.
 WATCHDOG_DOUBT = 0.5
 KEPT_TIMES = 6000
 
 
-@dataclass(eq=False)
-class Command:
-    """What was asked for last.
-
-    Attributes:
-        values: (A,), in the task's order and units.
-        start: (A,), where the goal was when it came.
-        arrived: s.
-        sent: Whether a goal on the way to it has been sent.
-        bound: Whether some limit has held a goal back on the way.
-    """
-
-    values: FloatArray
-    start: FloatArray
-    arrived: float
-    sent: bool = False
-    bound: bool = False
+def refusal(name: str, phase: ArmPhase, message: str, stop_reason: str) -> str:
+    """Why an arm takes no commands, in one sentence; empty: it does."""
+    if phase in DRIVEN and not stop_reason:
+        return ''
+    why = message or stop_reason or 'it has no torque yet'
+    return f"the arm '{name}' takes no commands: {why}"
 
 
 class Arm:
@@ -100,98 +84,75 @@ class Arm:
         self.missed = 0
         self._servos = ArmServos(config, bus, sleep)
         self._space = space
-        self._period = period
         self._dry_run = dry_run
         self._clock = clock
         self._limiter = GoalLimiter(
             config, Kinematics(config.urdf, config.names, config.tool).tool_position
         )
+        self._follower = CommandFollower(space, self._limiter, period, 2.0 / config.rate)
         self._health = HealthWatch(config)
-        self._lock = threading.Lock()
-        self._command: Command | None = None
         self._wishes: list[ArmEvent] = []
         self._stop_reason = ''
         self._measured_at = self._sent_at = self._ticked_at = clock()
         self._doubtful = False
 
-    # -- from any thread -------------------------------------------------------------------------
+    # -- what is asked and wished ----------------------------------------------------------------
 
     @property
-    def stopped(self) -> bool:
-        """Whether an emergency stop is set, or about to be."""
-        return bool(self._stop_reason)
+    def stop_reason(self) -> str:
+        """Why an emergency stop is set, or about to be; empty: none is."""
+        return self._stop_reason
 
     @property
     def refusal(self) -> str:
         """Why it takes no commands now, in one sentence; empty: it does."""
-        if self.phase in DRIVEN and not self.stopped:
-            return ''
-        why = self.message or self._stop_reason or 'it has no torque yet'
-        return f"the arm '{self.config.name}' takes no commands: {why}"
+        return refusal(self.config.name, self.phase, self.message, self._stop_reason)
 
-    @property
-    def faulty(self) -> bool:
-        """Whether only `recover` helps."""
-        return self.phase is ArmPhase.FAULT
-
-    def command(self, values: FloatArray) -> None:
+    def command(self, values: FloatArray, arrived: float | None = None) -> None:
         """Go there within a period, as fast and as far as the limits allow.
 
         Args:
             values: (A,), finite.
+            arrived: s, when it came; None: now.
 
         Raises:
             HiwmError: NOT_READY: it takes no commands now; the sentence says why.
         """
-        with self._lock:
-            if self.refusal or self.goal is None:
-                raise HiwmError(self.refusal, ErrorCode.NOT_READY)
-            start = self._space.to_values(self.goal)
-            self._command = Command(np.array(values, np.float64), start, self._clock())
+        if self.refusal or self.goal is None:
+            raise HiwmError(self.refusal, ErrorCode.NOT_READY)
+        # A hold that was wished before it is over.
+        self._wishes = [wish for wish in self._wishes if wish is not ArmEvent.SILENCE]
+        self._follower.take(values, self.goal, self._clock() if arrived is None else arrived)
 
     def hold(self) -> None:
         """Hold the measured position, at once."""
-        with self._lock:
-            self._wishes.append(ArmEvent.SILENCE)
+        self._wishes.append(ArmEvent.SILENCE)
 
     def stop(self, reason: str) -> None:
         """Emergency stop, until `reset_stop`; `reason` is one sentence."""
-        with self._lock:
-            if not self._stop_reason:
-                self._stop_reason = reason
-            self._wishes.append(ArmEvent.STOP)
+        if not self._stop_reason:
+            self._stop_reason = reason
+        self._wishes.append(ArmEvent.STOP)
 
     def reset_stop(self) -> None:
         """Take an emergency stop back; the arm begins slowly."""
-        with self._lock:
-            self._stop_reason = ''
-            self._wishes.append(ArmEvent.RESET)
+        self._stop_reason = ''
+        self._wishes.append(ArmEvent.RESET)
 
     def recover(self) -> None:
         """After a fault: open the port again if need be, set everything up, torque on."""
-        with self._lock:
-            if self.phase is ArmPhase.FAULT:
-                self._wishes.append(ArmEvent.RESET)
+        if self.phase is ArmPhase.FAULT:
+            self._wishes.append(ArmEvent.RESET)
 
     def executed(self) -> FloatArray | None:
-        """What the servos were sent, in the task's values (A,); None before the first goal.
-
-        A command that no limit has held back is sent as it is, over one period; of any other, and
-        of a hold, it is the newest goal.
-        """
-        with self._lock:
-            command, goal = self._command, self.goal
-            if command is not None and command.sent and not command.bound:
-                return command.values
-            return None if goal is None else self._space.to_values(goal)
+        """What the servos were sent, in the task's values (A,); None before the first goal."""
+        return self._follower.executed(self.goal)
 
     def values(self) -> FloatArray | None:
         """What is measured, in the task's values (A,); None before the first."""
-        with self._lock:
-            measured = self.measured
-            return None if measured is None else self._space.to_values(measured.angles)
+        return None if self.measured is None else self._space.to_values(self.measured.angles)
 
-    # -- in the loop's thread --------------------------------------------------------------------
+    # -- set-up and end --------------------------------------------------------------------------
 
     def connect(self) -> None:
         """Open the port, look who is there, and set every servo up, without torque.
@@ -217,7 +178,7 @@ class Arm:
             ConfigurationError: An emergency stop is set, a joint stands where it cannot be held, or
                 a servo does not take the torque.
         """
-        if self.stopped:
+        if self._stop_reason:
             raise ConfigurationError(
                 f'the emergency stop is set ({self._stop_reason}); reset it first'
             )
@@ -242,8 +203,15 @@ class Arm:
             self._servos.close()
             self.phase = ArmPhase.OFF
 
-    def tick(self) -> None:
-        """One turn of the control loop; every fault ends in a phase and a sentence, never here."""
+    # -- one turn --------------------------------------------------------------------------------
+
+    def tick(self, listen: Callable[[], object] = lambda: None) -> None:
+        """One turn of the control loop; every fault ends in a phase and a sentence, never here.
+
+        Args:
+            listen: Called between measuring and choosing a goal: what is commanded there is
+                answered by this turn's goal.
+        """
         now = self._clock()
         elapsed, self._ticked_at = now - self._ticked_at, now
         try:
@@ -257,6 +225,7 @@ class Arm:
                 return
             if self._doubtful:
                 self._rearm()
+            listen()
             self._watch(measured, elapsed)
             if self.phase in DRIVEN or self.phase is ArmPhase.STOPPED:
                 self._drive(measured, elapsed)
@@ -271,8 +240,7 @@ class Arm:
     # -- wishes ----------------------------------------------------------------------------------
 
     def _grant_wishes(self) -> None:
-        with self._lock:
-            wishes, self._wishes = self._wishes, []
+        wishes, self._wishes = self._wishes, []
         for wish in wishes:
             if wish is ArmEvent.STOP:
                 self._stop_now()
@@ -311,11 +279,9 @@ class Arm:
 
     def _hold_now(self) -> None:
         if self.phase in DRIVEN:
-            if self._command is not None or self.phase is ArmPhase.FOLLOWING:
+            if not self._follower.waits or self.phase is ArmPhase.FOLLOWING:
                 self._rest_at_measured()
             self._go(ArmEvent.SILENCE, '')
-
-    # -- one turn --------------------------------------------------------------------------------
 
     def _try_to_measure(self) -> Measured | None:
         """The newest measurement; None if it failed now, for which the last goal stays as it is."""
@@ -354,35 +320,21 @@ class Arm:
     def _drive(self, measured: Measured, elapsed: float) -> None:
         """Choose, limit and send the next goal."""
         assert self.goal is not None
-        now = self._clock()
-        with self._lock:
-            command = self._command if self.phase in DRIVEN else None
-        if command is not None and now - command.arrived > self.config.limits.watchdog:
+        now, follower = self._clock(), self._follower
+        if self.phase not in DRIVEN:
+            follower.forget()
+        if follower.age(now) > self.config.limits.watchdog:
             self._hold_now()
-            command = None
-        if command is not None:
+        if not follower.waits:
             self._go(ArmEvent.COMMAND, '')
-            share = min(1.0, (now - command.arrived) / self._period + 1e-9)
-            wanted = command.start + share * (command.values - command.start)
-            with self._lock:
-                target = self._space.to_angles(wanted, self.goal)
-            command.bound |= target is None
-            if target is not None:
-                self.goal = self._limiter.limit(
-                    target,
-                    self.goal,
-                    measured.angles,
-                    min(elapsed, 2.0 / self.config.rate),
-                    slow=self.phase is ArmPhase.STARTING,
-                )
-                aligned = float(np.abs(target - self.goal).max()) < ALIGNED
-                command.bound |= not aligned
-                if aligned and share > ALIGNED_SHARE:
-                    self._go(ArmEvent.ALIGNED, '')
+            slow = self.phase is ArmPhase.STARTING
+            self.goal, aligned = follower.next_goal(
+                self.goal, measured.angles, elapsed, now, slow=slow
+            )
+            if aligned:
+                self._go(ArmEvent.ALIGNED, '')
         self._send()
-        if command is not None and not command.sent:
-            command.sent = True
-            self.answer_times.append(self._clock() - command.arrived)
+        follower.note_sent(self._clock(), self.answer_times.append)
 
     def _send(self) -> None:
         """The goal to the servos; one that is lost is sent again in the next turn."""
@@ -404,8 +356,7 @@ class Arm:
 
     def _rest_at_measured(self) -> None:
         """Forget the command; from now on the goal is where the arm is."""
-        with self._lock:
-            self._command = None
+        self._follower.forget()
         if self.measured is not None:
             self.goal = self._limiter.rest(self.measured.angles)
 
@@ -420,8 +371,7 @@ class Arm:
             )
         goal = self._limiter.rest(measured.angles)
         self._servos.torque_on(goal, dry_run=self._dry_run)
-        with self._lock:
-            self._command = None
+        self._follower.forget()
         self._health.forget()
         self.goal = self._servos.send(goal)
         self._ticked_at = self._measured_at = self._sent_at = self._clock()
@@ -430,8 +380,7 @@ class Arm:
         if self.phase is ArmPhase.FAULT:
             return
         self._go(ArmEvent.FAULT, sentence)
-        with self._lock:
-            self._command = None
+        self._follower.forget()
         self._servos.torque_off()
 
     def _go(self, event: ArmEvent, message: str) -> None:

@@ -14,6 +14,13 @@ FOLLOWER = 'reference_arm.yaml'
 LEADER = 'reference_leader.yaml'
 
 
+def arm_path(path: str, reference: str = FOLLOWER) -> Path:
+    """The file that a path means; an empty one means this package's `reference`."""
+    if path:
+        return Path(path).expanduser()
+    return Path(get_package_share_directory('hiwm_robot')) / 'config' / reference
+
+
 def open_arm_file(path: str, port: str = '', reference: str = FOLLOWER) -> ArmConfig:
     """Read an arm's file.
 
@@ -25,8 +32,5 @@ def open_arm_file(path: str, port: str = '', reference: str = FOLLOWER) -> ArmCo
     Raises:
         ConfigurationError: It cannot be read or is not right.
     """
-    file = Path(path).expanduser()
-    if not path:
-        file = Path(get_package_share_directory('hiwm_robot')) / 'config' / reference
-    config = read_arm(file)
+    config = read_arm(arm_path(path, reference))
     return replace(config, port=port) if port else config

@@ -24,6 +24,9 @@ class ArmPhase(Enum):
     FAULT = 'fault'  # no torque, for a reason that has to be mended first
 
 
+PHASES = tuple(ArmPhase)
+
+
 class ArmEvent(Enum):
     """What happens to it."""
 

@@ -1,106 +1,170 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thread that turns an arm's control loop, and takes its torque off however it ends."""
+"""The control loop of an arm: turns at its rate, which hear orders and tell what they have done.
+
+It ends when it is told to, and also when whoever gives orders is gone; then the arm first comes to
+rest. However it ends, the torque is off afterwards. (Where it is killed outright, each servo stops
+by its own watchdog.)
+"""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
-import os
-from queue import Empty, SimpleQueue
-import sys
-import threading
+import socket
 import time
 from typing import Any
 
 from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_robot.dynamixel.arm import Arm
+from hiwm_robot.dynamixel.arm_memory import ArmMemory
+from hiwm_robot.dynamixel.arm_order import LARGEST, Answer, Order, OrderKind
+from hiwm_robot.dynamixel.arm_phase import PHASES, ArmPhase
 
-# s that a thread of this process may keep the interpreter while the loop's turn is due. Python's
-# own 5 ms would be half of a turn at 100 Hz.
-SWITCH_INTERVAL = 5e-4
-KEPT_TURNS = 6000
-PRIORITY = 50  # of the thread, in real time
-LONGEST_CALL = 20.0  # s, an arm that is set up anew after a fault
-LONGEST_END = 5.0  # s
+# s for which the measured position is held before the torque goes, once nobody gives orders.
+REST = 0.5
+BEGIN = 0  # number of the answer that says how the start went
 
 
 class ControlLoop:
-    """Turns of one arm, at its rate, in a thread of their own.
+    """Turns of one arm.
 
     Args:
-        arm: Touched by this thread alone while it runs, but for its commands and wishes.
-
-    Attributes:
-        lateness: s, of the newest turns: how late each began.
-        busy: s, of the newest turns: how long each took.
-        overruns: Turns that were left out since the one before took too long.
+        arm: Belongs to the loop.
+        orders: Where orders come from, and answers go; does not block.
+        memory: Where every turn is told.
     """
 
-    def __init__(self, arm: Arm) -> None:
-        self.lateness: deque[float] = deque(maxlen=KEPT_TURNS)
-        self.busy: deque[float] = deque(maxlen=KEPT_TURNS)
-        self.overruns = 0
+    def __init__(self, arm: Arm, orders: socket.socket, memory: ArmMemory) -> None:
         self._arm = arm
+        self._orders = orders
+        self._memory = memory
         self._period = 1.0 / arm.config.rate
-        self._calls: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name='arm', daemon=True)
+        self._calls: list[Order] = []
+        self._heard = 0
+        self._overruns = 0
+        self._ended = False
+        self._rest_until = float('inf')
 
-    def start(self) -> None:
-        """Begin."""
-        sys.setswitchinterval(SWITCH_INTERVAL)
-        self._thread.start()
+    def come_to_rest(self) -> None:
+        """Hold the measured position, then end."""
+        self._rest_until = min(self._rest_until, time.monotonic() + REST)
 
-    def stop(self) -> None:
-        """End, with the torque off and the port closed."""
-        self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join(LONGEST_END)
+    def begin(self, prepare: Callable[[], str]) -> bool:
+        """Set the arm up and answer how that went; whether it is.
 
-    def call(self, act: Callable[[], Any]) -> Any:
-        """What `act()` gives, done between two turns. Raises what it raises, or HiwmError."""
-        future: Future[Any] = Future()
-        self._calls.put((act, future))
+        Args:
+            prepare: Called once it is; what it returns is told.
+        """
         try:
-            return future.result(LONGEST_CALL if self._thread.is_alive() else 0.0)
-        except TimeoutError:
-            raise HiwmError(
-                f"the arm's control loop has not answered within {LONGEST_CALL:g} s; "
-                'start the arm anew',
-                ErrorCode.TIMED_OUT,
-            ) from None
+            self._arm.connect()
+            said = prepare()
+        except HiwmError as error:
+            self._send(Answer(BEGIN, error.code, error.message))
+            return False
+        self._tell()
+        self._send(Answer(BEGIN, ErrorCode.NONE, said))
+        return True
 
-    def _run(self) -> None:
-        # As ros2_control does; where the system does not allow it, the loop is as late as others.
-        with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+    def run(self) -> None:
+        """Turn until the end; then torque off and port closed."""
         try:
             due = time.monotonic()
-            while not self._ended.is_set():
+            while not self._ended and time.monotonic() < self._rest_until:
                 due += self._period
                 now = time.monotonic()
                 if due < now - self._period:
                     missed = int((now - due) / self._period)
-                    self.overruns += missed
+                    self._overruns += missed
                     due += missed * self._period
                 time.sleep(max(0.0, due - now))
                 began = time.monotonic()
-                self.lateness.append(began - due)
-                self._answer_calls()
-                self._arm.tick()
-                self.busy.append(time.monotonic() - began)
+                self._memory.note('lateness', began - due)
+                self._turn()
+                self._memory.note('busy', time.monotonic() - began)
         finally:
             self._arm.close()
+            self._tell()
 
-    def _answer_calls(self) -> None:
-        while True:
+    # -- one turn --------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        arm = self._arm
+        self._listen()
+        if self._rest_until < float('inf'):
+            arm.hold()
+        calls, self._calls = self._calls, []
+        for call in calls:
+            self._perform(call)
+        arm.tick(self._listen)
+        for call in calls:
+            if call.kind is OrderKind.RECOVER:
+                failed = arm.phase is ArmPhase.FAULT
+                code = ErrorCode.NOT_READY if failed else ErrorCode.NONE
+                self._send(Answer(call.number, code, arm.message if failed else ''))
+        for seconds in arm.answer_times:
+            self._memory.note('answers', seconds)
+        arm.answer_times.clear()
+        self._tell()
+
+    def _listen(self) -> None:
+        """Take every order that has come; those that are answered wait for the next turn."""
+        while not self._ended:
             try:
-                act, future = self._calls.get_nowait()
-            except Empty:
+                data = self._orders.recv(LARGEST)
+            except BlockingIOError:
                 return
-            try:
-                future.set_result(act())
-            except Exception as error:
-                future.set_exception(error)
+            except OSError:
+                data = b''
+            if not data:
+                self.come_to_rest()
+                return
+            order = Order.unpack(data)
+            self._heard = order.number
+            if order.kind is OrderKind.COMMAND:
+                # Refused is what came while the arm stopped; its state says so.
+                with suppress(HiwmError):
+                    self._arm.command(order.values, order.stamp)
+            elif order.kind is OrderKind.HOLD:
+                self._arm.hold()
+            elif order.kind is OrderKind.STOP:
+                self._arm.stop(order.text)
+            elif order.kind is OrderKind.RESET_STOP:
+                self._arm.reset_stop()
+            elif order.kind is OrderKind.END:
+                self._ended = True
+            else:
+                self._calls.append(order)
+
+    def _perform(self, call: Order) -> None:
+        arm = self._arm
+        if call.kind is OrderKind.RECOVER:
+            arm.recover()
+            return
+        try:
+            arm.enable() if call.kind is OrderKind.ENABLE else arm.disable()
+            answer = Answer(call.number, ErrorCode.NONE)
+        except HiwmError as error:
+            answer = Answer(call.number, error.code, error.message)
+        self._send(answer)
+
+    def _send(self, answer: Answer) -> None:
+        # Who has gone, or asks without listening, gets none; that it has gone is heard elsewhere.
+        with suppress(OSError):
+            self._orders.send(answer.pack())
+
+    def _tell(self) -> None:
+        arm = self._arm
+        fields: dict[str, Any] = {
+            'stamp': time.monotonic(),
+            'heard': self._heard,
+            'phase': PHASES.index(arm.phase),
+            'missed': arm.missed,
+            'overruns': self._overruns,
+            'message': arm.message,
+            'stop_reason': arm.stop_reason,
+        }
+        if arm.measured is not None:
+            fields |= {'measured': True, **vars(arm.measured), 'values': arm.values()}
+        if arm.goal is not None:
+            fields |= {'sent': True, 'goal': arm.goal, 'executed': arm.executed()}
+        self._memory.tell(fields)

@@ -2,7 +2,7 @@
 """The physical arm as a rig: servos on a bus, and a camera that is a node of its own.
 
 The state and the joints carry the stamp of the camera's frame that they belong to. The arm's safety
-is in `arm` and runs in a thread of this process whatever happens on the graph.
+is in `arm` and runs in a process of its own, whatever happens on the graph or in this node.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from hiwm_rig.live_publisher import LivePublisher
 from hiwm_rig.live_stepper import LiveStepper
 from hiwm_rig.rig_node import RigNode
 from hiwm_rig.rig_publisher import Abilities, RigPublisher
-from hiwm_robot.dynamixel.arm import Arm
 from hiwm_robot.dynamixel.arm_config import ArmConfig
-from hiwm_robot.dynamixel.arm_file import open_arm_file
-from hiwm_robot.dynamixel.bus import ServoBus
-from hiwm_robot.dynamixel.command_space import command_space
-from hiwm_robot.dynamixel.control_loop import ControlLoop
-from hiwm_robot.dynamixel.port import ServoPort
+from hiwm_robot.dynamixel.arm_file import arm_path, open_arm_file
+from hiwm_robot.dynamixel.arm_order import OrderKind
+from hiwm_robot.dynamixel.arm_process import ArmProcess
 from hiwm_robot.dynamixel.servo_diagnostics import arm_statuses
 
 PARAMETERS = {
     'arm': Parameter('', "the arm's file; empty: the reference arm's"),
     'port': Parameter('', "the serial port, if it is not the one in the arm's file"),
     'image_topic': Parameter(contract.IMAGE.name, "the camera's frames, of the task's size"),
+    'camera_timeout': Parameter(
+        0.5, 'how long no frame may come, s; five periods of the task at the least', low=0.1
+    ),
     'dry_run': Parameter(False, 'everything but torque'),
     'reset_moves_arm': Parameter(
         False, "whether a reset moves the arm slowly to the start's place; keep hands away then"
@@ -50,6 +50,7 @@ PARAMETERS = {
 }
 # Of the task's period: the arm's watchdog must outlast the time between two commands.
 WATCHDOG_PERIODS = 1.5
+LOOK = 0.1  # s between looks at what the arm says of itself
 STEADY_CLOCK = Clock(clock_type=ClockType.STEADY_TIME)
 
 
@@ -58,36 +59,24 @@ class DynamixelArmNode(RigNode):
 
     def __init__(self) -> None:
         super().__init__('dynamixel_arm', _no_backend, PARAMETERS)
+        # The newest of the arm's sentences that /diagnostics has got.
+        self._told = ''
 
     # -- what is made ----------------------------------------------------------------------------
 
     def _open_backend(self) -> None:
         config = open_arm_file(self._values['arm'], self._values['port'])
         _check(self._task, config)
-        bus = ServoBus(
-            ServoPort(config.port, config.baud_rate),
-            {joint.servo: joint.name for joint in config.joints},
+        self._arm = ArmProcess(
+            arm_path(self._values['arm']), config, self._task, dry_run=self._values['dry_run']
         )
-        self._arm = Arm(
-            config,
-            bus,
-            command_space(self._task, config),
-            period=self._task.period,
-            dry_run=self._values['dry_run'],
-        )
-        self._loop = ControlLoop(self._arm)
-        # Until the loop's thread has it, this one has.
-        self._acquired.callback(self._end_loop)
-        self._arm.connect()
-        self._loop.start()
+        self._acquired.callback(self._arm.close)
+        served = self._arm.start()
+        dry = '; dry run, no torque' if self._values['dry_run'] else ''
         self.get_logger().info(
             f"arm '{config.name}' on {config.port}: {len(config.joints)} servos at "
-            f'{config.rate:g} Hz{"; dry run, no torque" if self._values["dry_run"] else ""}'
+            f'{config.rate:g} Hz, {served}{dry}'
         )
-
-    def _end_loop(self) -> None:
-        self._loop.stop()
-        self._arm.close()
 
     def _make_topics(self) -> RigPublisher:
         topics = LivePublisher(
@@ -110,6 +99,7 @@ class DynamixelArmNode(RigNode):
         for period, act in (
             (1.0 / self._values['joint_state_rate'], self._tell_joints),
             (1.0, self._tell_servos),
+            (LOOK, self._look_at_arm),
         ):
             timer = self.create_timer(period, act, clock=STEADY_CLOCK)
             acquired.callback(self.destroy_timer, timer)
@@ -125,6 +115,7 @@ class DynamixelArmNode(RigNode):
             pacing=self._pacing,
             topics=topics,
             camera=image.name,
+            camera_timeout=self._values['camera_timeout'],
             begin=self._begin_first,
             goes_to_start=self._values['reset_moves_arm'],
             repair=self._repair,
@@ -137,7 +128,7 @@ class DynamixelArmNode(RigNode):
     # -- life cycle ------------------------------------------------------------------------------
 
     def activate(self) -> None:
-        self._loop.call(self._arm.enable)
+        self._arm.call(OrderKind.ENABLE)
         super().activate()
 
     def _begin_session(self) -> None:
@@ -152,7 +143,8 @@ class DynamixelArmNode(RigNode):
 
     def deactivate(self) -> None:
         super().deactivate()
-        self._loop.call(self._arm.disable)
+        if not self._arm.ended:
+            self._arm.call(OrderKind.DISABLE)
 
     # -- services that a physical rig answers in its own way -----------------------------------
 
@@ -167,12 +159,7 @@ class DynamixelArmNode(RigNode):
 
     def _repair(self) -> None:
         """Bring an arm with a fault back. Raises HiwmError if it does not come."""
-        self._arm.recover()
-        # A call is answered after the wishes of the turn before it, so two have seen it through.
-        for _ in range(2):
-            self._loop.call(lambda: None)
-        if self._arm.faulty:
-            raise HiwmError(self._arm.message, ErrorCode.NOT_READY)
+        self._arm.call(OrderKind.RECOVER)
 
     # -- the graph -------------------------------------------------------------------------------
 
@@ -197,9 +184,18 @@ class DynamixelArmNode(RigNode):
         self._servo_states.publish(message)
 
     def _tell_servos(self) -> None:
-        array = DiagnosticArray(status=arm_statuses(self.get_name(), self._arm, self._loop))
+        array = DiagnosticArray(status=arm_statuses(self.get_name(), self._arm))
         array.header.stamp = self.get_clock().now().to_msg()
         self._servo_diagnostics.publish(array)
+
+    def _look_at_arm(self) -> None:
+        """What is new about the arm is told at once; without its loop the node says so and ends."""
+        message = self._arm.message
+        if message != self._told:
+            self._told = message
+            self._tell_servos()
+        if self._active and (reason := self._arm.ended):
+            self._halt(reason)
 
 
 def _no_backend(task: Task, values: dict[str, Any]) -> Any:

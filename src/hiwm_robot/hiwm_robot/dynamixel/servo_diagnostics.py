@@ -6,9 +6,8 @@ from __future__ import annotations
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 import numpy as np
 
-from hiwm_robot.dynamixel.arm import Arm
 from hiwm_robot.dynamixel.arm_phase import ArmPhase
-from hiwm_robot.dynamixel.control_loop import ControlLoop
+from hiwm_robot.dynamixel.arm_process import ArmProcess
 
 # Of the temperature limit, degC below it.
 WARM = 5.0
@@ -16,35 +15,38 @@ RANKS = (50, 99)
 LEVELS = {ArmPhase.FAULT: DiagnosticStatus.ERROR, ArmPhase.STOPPED: DiagnosticStatus.WARN}
 
 
-def arm_statuses(name: str, arm: Arm, loop: ControlLoop) -> list[DiagnosticStatus]:
+def arm_statuses(name: str, arm: ArmProcess) -> list[DiagnosticStatus]:
     """The statuses; servos only after their first measurement."""
-    return [_arm_status(name, arm, loop), *_servo_statuses(name, arm)]
+    return [_arm_status(name, arm), *_servo_statuses(name, arm)]
 
 
-def _arm_status(name: str, arm: Arm, loop: ControlLoop) -> DiagnosticStatus:
+def _arm_status(name: str, arm: ArmProcess) -> DiagnosticStatus:
+    phase, message = arm.phase, arm.message
     values = [
-        KeyValue(key='phase', value=arm.phase.value),
-        KeyValue(key='unread turns', value=str(arm.missed)),
-        KeyValue(key='left out turns', value=str(loop.overruns)),
+        KeyValue(key='phase', value=phase.value),
+        KeyValue(key='unread turns', value=str(arm.count('missed'))),
+        KeyValue(key='left out turns', value=str(arm.count('overruns'))),
     ]
-    for key, times in (
-        ('lateness', loop.lateness),
-        ('turn', loop.busy),
-        ('command to goal', arm.answer_times),
+    for key, ring in (
+        ('lateness', 'lateness'),
+        ('turn', 'busy'),
+        ('command to goal', 'answers'),
     ):
-        if times:
-            for rank, value in zip(RANKS, np.percentile(tuple(times), RANKS) * 1e3, strict=True):
+        times = arm.times(ring)
+        if len(times):
+            for rank, value in zip(RANKS, np.percentile(times, RANKS) * 1e3, strict=True):
                 values.append(KeyValue(key=f'{key} p{rank} (ms)', value=f'{value:.3f}'))
+    level = LEVELS.get(phase, DiagnosticStatus.ERROR if message else DiagnosticStatus.OK)
     return DiagnosticStatus(
-        level=LEVELS.get(arm.phase, DiagnosticStatus.OK),
+        level=level,
         name=f'{name}: arm',
-        message=arm.message or arm.phase.value,
+        message=message or phase.value,
         hardware_id=arm.config.port,
         values=values,
     )
 
 
-def _servo_statuses(name: str, arm: Arm) -> list[DiagnosticStatus]:
+def _servo_statuses(name: str, arm: ArmProcess) -> list[DiagnosticStatus]:
     measured = arm.measured
     if measured is None:
         return []

@@ -85,6 +85,20 @@ def _state(device: SerialDevice, values: list[float]) -> dict[str, Any]:
     }
 
 
+def _goals(device: SerialDevice, values: list[float]) -> dict[str, Any]:
+    told = {}
+    for servo in device.bus.servos.values():
+        seen = servo.lowest <= servo.highest
+        told[str(servo.number)] = {
+            'lowest': servo.lowest if seen else None,
+            'highest': servo.highest if seen else None,
+            'age': servo.goal_age,
+            'still_for': servo.still_for,
+        }
+        servo.forget_goals()
+    return told
+
+
 COMMANDS = {
     'latency': Command('SECONDS', 'every answer comes so much later', _set_wire('latency')),
     'drop': Command('SHARE', 'so many packets vanish, 0 to 1', _set_wire('drop')),
@@ -97,6 +111,7 @@ COMMANDS = {
     'put': Command('ID RADIANS', 'the output is moved by hand', _put),
     'unplug': Command('', 'the port vanishes', _unplug),
     'plug': Command('', 'the port returns', _plug),
+    'goals': Command('', 'tell which goals were accepted since the last time, as JSON', _goals),
     'state': Command('', 'tell of every servo, as JSON', _state),
 }
 

@@ -8,6 +8,7 @@ put. Time is what it is told; nothing here reads a clock.
 
 from __future__ import annotations
 
+from collections import deque
 import math
 
 from hiwm_robot.dynamixel import control_table as table
@@ -20,6 +21,9 @@ REBOOT_TIME = 0.3  # s without an answer
 ROOM_TEMPERATURE = 25
 # Of the current limit: what motion at top speed takes in the open.
 MOTION_SHARE = 0.2
+# rad/s, below which it counts as still.
+STILL = 0.02
+KEPT_GOALS = 1000
 # s above the load that a servo bears before it shuts down by overload.
 OVERLOAD_TIME = 0.5
 FACTORY: dict[Register, int] = {
@@ -57,7 +61,11 @@ class EmulatedServo:
         load: Share of the current limit that something outside pushes with; above 1 the servo
             cannot hold it, and shuts down by overload after a while.
         heat: degC above the room.
-        goals: Every goal position that was accepted, rad, newest last, since `goals.clear()`.
+        goals: The newest goal positions that were accepted, rad, newest last.
+        lowest: rad, of all of them since `forget_goals`.
+        highest: rad.
+        goal_age: s since the goal was another one.
+        still_for: s since it moved.
     """
 
     def __init__(
@@ -67,7 +75,9 @@ class EmulatedServo:
         self.model = model
         self.load = 0.0
         self.heat = 0.0
-        self.goals: list[float] = []
+        self.goals: deque[float] = deque(maxlen=KEPT_GOALS)
+        self.goal_age = self.still_for = 0.0
+        self.forget_goals()
         self._table = bytearray(table.TABLE_SIZE)
         self._position = position
         self._velocity = 0.0
@@ -118,6 +128,11 @@ class EmulatedServo:
         """Move the output by hand."""
         self._position = position
 
+    def forget_goals(self) -> None:
+        """Look at goals anew."""
+        self.goals.clear()
+        self.lowest, self.highest = math.inf, -math.inf
+
     def fail(self, bits: HardwareError) -> None:
         """A hardware error: the torque is off and the alert is set until a reboot."""
         self._set(table.HARDWARE_ERROR, self.value(table.HARDWARE_ERROR) | bits)
@@ -129,17 +144,22 @@ class EmulatedServo:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self._quiet += seconds
+        self.goal_age += seconds
+        self.still_for += seconds
         watchdog = self.value(table.BUS_WATCHDOG)
         if watchdog > 0 and self.torque and self._quiet > watchdog * table.WATCHDOG_TICK:
             # It stops where it is, and takes no goal until the watchdog is cleared.
             self._set(table.BUS_WATCHDOG, table.WATCHDOG_TRIPPED)
             self._set(table.GOAL_POSITION, round(self._position / table.RADIANS_PER_TICK))
+            self.goal_age = 0.0
         if self.torque:
             self._move(seconds)
             self._strain(seconds)
         else:
             self._velocity = 0.0
             self._overloaded = 0.0
+        if abs(self._velocity) > STILL:
+            self.still_for = 0.0
         if self.heat and ROOM_TEMPERATURE + self.heat > self.value(table.TEMPERATURE_LIMIT):
             self.fail(HardwareError.OVERHEATING)
 
@@ -212,7 +232,7 @@ class EmulatedServo:
 
     def _after_write(self, touched: list[Register], before: bytes) -> None:
         if table.GOAL_POSITION in touched:
-            self.goals.append(self.value(table.GOAL_POSITION) * table.RADIANS_PER_TICK)
+            self._note_goal(before)
         if table.OPERATING_MODE in touched:
             # The e-manual: a change of the mode resets the gains.
             for register, value in GAIN_RESET.items():
@@ -224,6 +244,14 @@ class EmulatedServo:
         ):
             # Without a goal of its own the servo stays where it is when the torque comes.
             self._set(table.GOAL_POSITION, round(self._position / table.RADIANS_PER_TICK))
+
+    def _note_goal(self, before: bytes) -> None:
+        register = table.GOAL_POSITION
+        goal = self.value(register) * table.RADIANS_PER_TICK
+        self.goals.append(goal)
+        self.lowest, self.highest = min(self.lowest, goal), max(self.highest, goal)
+        if self._table[register.address : register.end] != before[register.address : register.end]:
+            self.goal_age = 0.0
 
     # -- inside ----------------------------------------------------------------------------------
 
