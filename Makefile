@@ -36,7 +36,10 @@ bench: ## measure everything, half an hour; writes bench/results/*.json
 	@source env.bash && { $(SWEEP); } && python3 -m bench.console --json bench/results/console.json
 	@source env.bash && { $(SWEEP); } && python3 -m bench.recorder --kills 5 --json bench/results/recorder.json
 	@source env.bash && python3 -m bench.episodes --json bench/results/episodes.json
+	@source env.bash && python3 -m bench.policy --json bench/results/policy.json
 	@source env.bash && python3 -m bench.rollout_tree --json bench/results/rollout_tree.json
+	@source env.bash && { $(SWEEP); } && python3 -m bench.arm --json bench/results/arm.json
+	@source env.bash && { $(SWEEP); } && python3 -m bench.arm_faults --faults 100 --json bench/results/arm_faults.json
 	@source env.bash && { $(SWEEP); } && python3 -m bench.crash --json bench/results/crash.json
 	@source env.bash && { $(SWEEP); } && python3 -m bench.soak --minutes 10 --json bench/results/soak.json
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The physical arm as a rig where there is none: its node, an emulated bus, a simulated table.
+"""The physical arm as a rig where there is none: its node, an emulated bus, and a simulated table
+under the vendor's software camera, whose pictures the adapter makes the task's frames of.
 
 `python -m test.dynamixel_rig` takes the arm's own arguments. The arm's file is the reference arm's
 with longer patience, since a test must not depend on how busy the machine is.
@@ -15,6 +16,9 @@ import sys
 import tempfile
 
 import yaml
+
+from hiwm_robot.camera.adapter_file import write_adapter_file
+from test import software_camera
 
 CONFIG = Path(__file__).parents[1] / 'src' / 'hiwm_robot' / 'config' / 'reference_arm.yaml'
 # On the plane, above its middle.
@@ -32,6 +36,23 @@ def patient_arm(folder: Path, config: Path = CONFIG) -> Path:
     path = folder / 'arm.yaml'
     path.write_text(yaml.safe_dump(data))
     return path
+
+
+@contextmanager
+def camera(arm: Path, folder: Path) -> Iterator[None]:
+    """The camera over a table under the arm's tool."""
+    file = folder / 'camera.yaml'
+    write_adapter_file(file, software_camera.CAMERA, '')
+    settings = software_camera.parameters(arm, file).items()
+    words = [word for name, value in settings for word in ('-p', f'{name}:={value}')]
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'test.software_camera', str(file), '--ros-args', *words]
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30.0)
 
 
 @contextmanager
@@ -59,8 +80,7 @@ def main() -> int:
     """Run until the arm's node ends; its exit code."""
     with tempfile.TemporaryDirectory(prefix='hiwm-dynamixel-') as folder:
         arm = patient_arm(Path(folder))
-        with emulator(arm, Path(folder) / 'port'):
-            camera = subprocess.Popen([*RUN, 'sim_camera', '--ros-args', '-p', f'arm:={arm}'])
+        with emulator(arm, Path(folder) / 'port'), camera(arm, Path(folder)):
             node = subprocess.Popen(
                 [
                     *RUN,
@@ -70,19 +90,17 @@ def main() -> int:
                     f'arm:={arm}',
                     '-p',
                     'reset_moves_arm:=true',
+                    '-p',
+                    'camera_timeout:=10.0',
                     *sys.argv[1:],
                 ]
             )
             while True:
                 try:
-                    code = node.wait()
-                    break
+                    return node.wait()
                 except KeyboardInterrupt:
                     # The node has got it too, and ends.
                     continue
-            camera.terminate()
-            camera.wait(30.0)
-            return code
 
 
 if __name__ == '__main__':

@@ -107,9 +107,9 @@ class Probe:
                 return frame_of(message)
         raise AssertionError(f'no frame has the stamp of the state of node {state.node}')
 
-    def until(self, holds: Callable[[], Any], what: str) -> Any:
+    def until(self, holds: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
         """Wait until `holds()` is true and return it; fail with `what` if it never is."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         with self._change:
             while True:
                 try:
@@ -119,8 +119,17 @@ class Probe:
                 if value:
                     return value
                 left = deadline - time.monotonic()
-                assert left > 0, f'waited {PATIENCE:.0f} s in vain until {what}'
+                assert left > 0, f'waited {patience:.0f} s in vain until {what}'
                 self._change.wait(min(left, 0.2))
+
+    def until_looked(
+        self, holds: Callable[[], Any], pause: float, what: str, patience: float = PATIENCE
+    ) -> None:
+        """Look every `pause` s until `holds()` is true; for what no message tells of."""
+        deadline = time.monotonic() + patience
+        while not holds():
+            assert time.monotonic() < deadline, f'waited {patience:.0f} s in vain until {what}'
+            time.sleep(pause)
 
     def until_step(self, step: int, epoch: int | None = None) -> RigState:
         """Wait for a state at or after this step of the epoch (default: the present one)."""

@@ -192,7 +192,9 @@ def test_what_was_executed_is_published_with_its_source(fresh: Probe) -> None:
     executed = fresh.messages[contract.RIG_EXECUTED.name][-1]
     assert executed.source == Source.OPERATOR
     if is_physical(fresh):
-        assert place(fresh) - 0.05 < executed.values[0] < 0.4, 'as far as its speed allowed'
+        # A busy machine's step is longer, and the arm gets farther in it.
+        high = fresh.task.actions[0].high
+        assert place(fresh) - 0.05 < executed.values[0] < high, 'as far as its speed allowed'
     else:
         assert executed.values[0] == fresh.task.actions[0].high, 'clipped, and recorded as clipped'
     assert (executed.epoch, executed.observation_step) == (state.epoch, state.step)

@@ -22,11 +22,16 @@ setup(
     entry_points={
         'console_scripts': [
             'bus_emulator = hiwm_robot.programs:bus_emulator',
+            'calibrate_camera = hiwm_robot.programs:calibrate_camera',
+            'calibrate_leader = hiwm_robot.programs:calibrate_leader',
+            'camera_adapter = hiwm_robot.programs:camera_adapter',
             'collect = hiwm_robot.collect_node:main',
             'import_lerobot = hiwm_robot.import_lerobot:main',
             'dynamixel_arm = hiwm_robot.programs:dynamixel_arm',
             'leader_arm = hiwm_robot.programs:leader_arm',
+            'realsense_camera = hiwm_robot.programs:realsense_camera',
             'scripted_operator = hiwm_robot.programs:scripted_operator',
+            'set_up_servo = hiwm_robot.programs:set_up_servo',
             'sim_arm = hiwm_robot.programs:sim_arm',
             'sim_camera = hiwm_robot.programs:sim_camera',
         ],

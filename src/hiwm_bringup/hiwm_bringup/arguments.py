@@ -50,7 +50,7 @@ def session_arguments(autonomous: str | Substitution = 'true') -> list[DeclareLa
         DeclareLaunchArgument(
             'policy',
             default_value=shipped_model('policy'),
-            description='folder of the policy (model.safetensors and card.json)',
+            description='folder of the policy (model.safetensors and card.json), or lerobot:FOLDER',
         ),
         DeclareLaunchArgument(
             'autonomous',

@@ -2,6 +2,7 @@
 """The same session on a robot: `rig` names the arm."""
 
 from hiwm_bringup.arguments import session_arguments, session_dir
+from hiwm_bringup.camera import camera_arguments, cameras
 from hiwm_bringup.process import ends_session, session_node
 
 from launch import LaunchDescription
@@ -42,15 +43,12 @@ def generate_launch_description() -> LaunchDescription:
                 'reset_moves_arm': ParameterValue(
                     LaunchConfiguration('reset_moves_arm'), value_type=bool
                 ),
+                'camera_timeout': ParameterValue(
+                    LaunchConfiguration('camera_timeout'), value_type=float
+                ),
             },
         ],
         condition=_chosen('rig', 'dynamixel'),
-    )
-    camera = session_node(
-        'hiwm_robot',
-        'sim_camera',
-        parameters=[{'task': LaunchConfiguration('task')}, arm],
-        condition=_chosen('camera', 'sim'),
     )
     session = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(
@@ -91,20 +89,18 @@ def generate_launch_description() -> LaunchDescription:
                 choices=['true', 'false'],
                 description='dynamixel: a reset moves the arm slowly to the start; keep hands away',
             ),
+            *camera_arguments(),
             DeclareLaunchArgument(
-                'camera',
-                default_value='external',
-                choices=['external', 'sim'],
-                description='dynamixel: external is a node of your own that shows frames of the '
-                "task's size, sim a simulated table under the arm's measured tool",
+                'camera_timeout',
+                default_value='0.5',
+                description='dynamixel: how long no frame may come before the arm stops, s',
             ),
             ends_session(sim_arm, 'the arm'),
             ends_session(dynamixel, 'the arm'),
-            ends_session(camera, 'the camera'),
             session,
             sim_arm,
             dynamixel,
-            camera,
+            cameras(),
         ]
     )
 

@@ -3,11 +3,14 @@
 
 For a physical arm, or one on an emulated bus, without a camera at hand. Every period the simulator
 makes one step towards where the tool was measured last; it knows nothing of what is commanded. A
-reset to a numbered start lays the scene out anew, as a person would.
+reset to a numbered start lays the scene out anew, as a person would. With a camera's file the table
+is seen through that camera's lens and from its place, for `camera_adapter` to undo.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 import sys
 from typing import Any
 
@@ -24,6 +27,9 @@ from hiwm_core.parameter import Parameter
 from hiwm_core.task import FloatArray, load_task
 from hiwm_rig.base_node import declare, publisher, run_node, subscription
 from hiwm_rig.conversion import camera_info_message, image_message
+from hiwm_robot.camera.adapter_file import read_adapter_file
+from hiwm_robot.camera.camera_message import info_message, info_topic
+from hiwm_robot.camera.table_view import TableView
 from hiwm_robot.dynamixel.arm_file import open_arm_file
 from hiwm_robot.dynamixel.command_space import command_space
 from hiwm_robot.sims import load_simulator
@@ -32,6 +38,8 @@ PARAMETERS = {
     'task': Parameter('pusht', 'which task, by name'),
     'arm': Parameter('', "the arm's file; empty: the reference arm's"),
     'joints': Parameter('/dynamixel_arm/joint_states', "topic of the arm's measured joints"),
+    'config': Parameter('', "a camera's file to look through; empty: the task's own frame"),
+    'image_topic': Parameter(contract.IMAGE.name, 'where pictures go; their info beside them'),
     'seed': Parameter(0, 'which start of the task lies on the table at first', low=0),
 }
 
@@ -50,8 +58,14 @@ class SimCameraNode(Node):
         self._tool: FloatArray | None = None
         self._observation: Observation
         self._lay_out(values['seed'])
-        self._image = publisher(self, contract.IMAGE)
-        self._info = publisher(self, contract.CAMERA_INFO)
+        self._view: TableView | None = None
+        if values['config']:
+            camera = read_adapter_file(Path(values['config']).expanduser())
+            self._view = TableView(camera, self._task.camera)
+        image, info = contract.IMAGE, contract.CAMERA_INFO
+        beside = info_topic(values['image_topic'])
+        self._image = publisher(self, replace(image, name=values['image_topic']))
+        self._info = publisher(self, replace(info, name=beside))
         self.create_subscription(JointState, values['joints'], self._on_joints, 1)
         subscription(self, contract.RIG_TREE, self._on_tree)
         self.create_timer(
@@ -90,8 +104,12 @@ class SimCameraNode(Node):
             except HiwmError as error:
                 self.get_logger().error(error.message, throttle_duration_sec=5.0)
         stamp = self.get_clock().now().to_msg()
-        self._image.publish(image_message(self._observation.frame, stamp))
-        self._info.publish(camera_info_message(self._task.camera, stamp))
+        if self._view is None:
+            self._image.publish(image_message(self._observation.frame, stamp))
+            self._info.publish(camera_info_message(self._task.camera, stamp))
+        else:
+            self._image.publish(image_message(self._view.apply(self._observation.frame), stamp))
+            self._info.publish(info_message(self._view.lens, stamp))
 
 
 def main() -> None:

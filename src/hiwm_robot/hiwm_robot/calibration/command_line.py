@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the calibration programs share: how they are called, and how they end."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+import sys
+from typing import Any, NoReturn
+
+from hiwm_core.error import HiwmError
+
+INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses with one sentence instead of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f'{self.prog}: {message}; see --help\n')
+
+
+def add_results(parser: argparse.ArgumentParser, picture: str) -> None:
+    """The options of everything that measures."""
+    parser.add_argument('--picture', type=Path, metavar='PNG', help=picture)
+    parser.add_argument('--json', type=Path, metavar='FILE', help='where the figures go')
+
+
+def number(low: float, high: float, kind: type = float) -> Callable[[str], Any]:
+    """An argument type: a number from `low` to `high`."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+            right = low <= value <= high
+        except ValueError:
+            right = False
+        if not right:
+            raise argparse.ArgumentTypeError(f"must be {low:g} to {high:g}, not '{text}'")
+        return value
+
+    return parse
+
+
+def run(name: str, act: Callable[[], int]) -> int:
+    """An exit code: of `act`, 1 after a HiwmError, whose sentence is said, 130 after Ctrl-C."""
+    try:
+        return act()
+    except HiwmError as error:
+        print(f'{name}: {error.message}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f'\n{name}: interrupted; nothing was written', file=sys.stderr)
+        return INTERRUPTED

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hiwm_core.error import ErrorCode, HiwmError
+
+
+def write_whole(path: Path, data: bytes | str) -> None:
+    """Replace a file; its folder is made if it is missing.
+
+    Raises:
+        HiwmError: STORAGE_FAULT; what was there before is as it was.
+    """
+    partial = path.with_name(f'.{path.name}.part')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data.encode() if isinstance(data, str) else data)
+        partial.replace(path)
+    except OSError as error:
+        raise HiwmError(
+            f'{path} cannot be written: {error.strerror}', ErrorCode.STORAGE_FAULT
+        ) from error
