@@ -6,8 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
+import math
 from pathlib import Path
+import signal
 import sys
+import time
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -30,6 +33,8 @@ from hiwm_core.parameter import Parameter
 
 # What rclpy raises where the context was shut down under a call in progress.
 SHUTDOWN_ERRORS = (InvalidHandle, rclpy_implementation.RCLError, NotInitializedException)
+
+PATIENCE = 1.0  # s that a shutdown may take before a second interrupt ends the node at once
 
 
 def profile_of(quality: Quality) -> QoSProfile:
@@ -261,6 +266,7 @@ def run_node(make: Callable[[], Node]) -> int:
         0 after a shutdown or an interrupt; 1 after a HiwmError, whose sentence goes to stderr. A
         node that sets `exit_code` (after a fault that it reported itself) decides otherwise.
     """
+    interrupts = _Interrupts()
     try:
         rclpy.init()
     except RuntimeError as error:
@@ -274,6 +280,7 @@ def run_node(make: Callable[[], Node]) -> int:
         if isinstance(node, DeviceNode):
             node.start()
         executor.add_node(node)
+        interrupts.spinning = True
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
@@ -289,6 +296,28 @@ def run_node(make: Callable[[], Node]) -> int:
             node.destroy_node()
         _shut_down()
     return int(getattr(node, 'exit_code', 0))
+
+
+class _Interrupts:
+    """What Ctrl-C does beside rclpy's own answer to it, which is to shut the context down.
+
+    While the node is made it ends that by KeyboardInterrupt. While it spins the shutdown is enough:
+    an exception between any two instructions would meet rclpy where it cannot pass it on, in the
+    conversion of a message or in the making of a task. Asked again a second later, it is raised.
+
+    Made before `rclpy.init`, which calls on what was there before.
+    """
+
+    def __init__(self) -> None:
+        self.spinning = False
+        self._first = math.inf
+        signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        now = time.monotonic()
+        self._first = min(self._first, now)
+        if not self.spinning or now > self._first + PATIENCE:
+            raise KeyboardInterrupt
 
 
 def _shut_down() -> None:

@@ -643,6 +643,29 @@ def test_a_signal_while_weights_are_loaded_is_no_fault(
         assert 'Traceback' not in rig.text
 
 
+def test_an_interrupt_lets_a_callback_that_has_begun_end(
+    process: Callable[..., Process],
+) -> None:
+    # An exception between any two instructions meets rclpy where it cannot pass it on.
+    slow = (
+        'import time\n'
+        'class Slow(Node):\n'
+        '    def __init__(self):\n'
+        "        super().__init__('slow')\n"
+        '        self.create_timer(0.01, self.work)\n'
+        '    def work(self):\n'
+        "        print('begun', flush=True)\n"
+        '        time.sleep(0.5)\n'
+        "        print('ended', flush=True)\n"
+        'make = Slow'
+    )
+    with process(slow) as node:
+        until(lambda: 'begun' in node.text)
+        node.child.send_signal(signal.SIGINT)
+        assert node.wait() == 0
+        assert node.text.count('begun') == node.text.count('ended')
+
+
 def test_a_killed_session_goes_on_with_every_node_that_was_shown(
     process: Callable[..., Process], tmp_path: Path
 ) -> None:
