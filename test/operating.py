@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
-from hiwm_msgs.msg import MuxState, RigState
+import time
+
+from hiwm_msgs.msg import Action, MuxState, RigState
 from hiwm_msgs.srv import Takeover
 import numpy as np
 
 from hiwm_core import contract
 from hiwm_core.action import Source
 from test.probe import Probe
+
+SAMPLE_PERIOD = 0.05  # s, as a page's
 
 
 def ask(probe: Probe, event: int, phase: int) -> None:
@@ -36,17 +40,28 @@ def take_over(probe: Probe, towards: np.ndarray, steps: int) -> None:
         )
         answered = (state.epoch, state.step)
         value = np.clip(value + towards, probe.task.action_low, probe.task.action_high)
-        probe.operator.publish(probe.make_action(value, state))
-        executed = probe.until(
-            lambda at=answered: next(
-                (
-                    message
-                    for message in reversed(probe.messages[contract.RIG_EXECUTED.name][-50:])
-                    if (message.epoch, message.observation_step) == at
-                ),
-                None,
-            ),
-            f'the action for step {state.step} is executed',
-        )
+        executed = _drive(probe, value, state)
         done += executed.source == Source.OPERATOR
     assert probe.mux.phase == MuxState.PHASE_CORRECTING
+
+
+def _drive(probe: Probe, value: np.ndarray, state: RigState) -> Action:
+    """What is executed in a state's step while this is asked for, again and again as devices do."""
+    sent = 0.0
+
+    def executed() -> Action | None:
+        nonlocal sent
+        if time.monotonic() > sent + SAMPLE_PERIOD:
+            sent = time.monotonic()
+            probe.operator.publish(probe.make_action(value, state))
+        return next(
+            (
+                message
+                for message in reversed(probe.messages[contract.RIG_EXECUTED.name][-50:])
+                if (message.epoch, message.observation_step) == (state.epoch, state.step)
+            ),
+            None,
+        )
+
+    done: Action = probe.until(executed, f'the action for step {state.step} is executed')
+    return done
