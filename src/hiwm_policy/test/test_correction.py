@@ -20,8 +20,14 @@ from hiwm_core.observation import Observation
 from hiwm_core.task import Task
 from hiwm_core.weighting import Weighting
 from hiwm_policy import correct_node
-from hiwm_policy.correct_node import Collection, read_tally, session_folder, write_session
+from hiwm_policy.correct_node import Collection
 from hiwm_policy.correction import Practice, practise
+from hiwm_policy.practice_session import (
+    UNFINISHED_NAME,
+    read_tally,
+    session_folder,
+    write_session,
+)
 from hiwm_policy.virtual import read_pieces
 from hiwm_robot.scripted_operator import Habits
 
@@ -89,7 +95,7 @@ def test_nobody_watches_without_branches(task: Task) -> None:
 def test_a_session_is_read_back_as_it_was(task: Task, practice: Practice, tmp_path: Path) -> None:
     tally = write_session(tmp_path, task, 'sim_arm', 'still', practice)
     assert read_tally(session_folder(tmp_path, SEED)) == tally
-    assert not any((tmp_path / correct_node.UNFINISHED_NAME).iterdir())
+    assert not any((tmp_path / UNFINISHED_NAME).iterdir())
     run, *branches = read_episodes(tmp_path, task)
     assert (run.kind, run.seed, run.label) == ('session', SEED, 2)
     assert (run.sources == Source.POLICY).all()
