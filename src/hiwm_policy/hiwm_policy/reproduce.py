@@ -14,102 +14,24 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 import json
-import os
 from pathlib import Path
 import signal
-import subprocess
 import sys
-import time
-
-from tqdm import tqdm
 
 from hiwm_core.error import ConfigurationError, HiwmError
 from hiwm_core.task import load_task
 from hiwm_policy.backbone import BACKBONES
-from hiwm_policy.post_train import STEPS as POST_STEPS
+from hiwm_policy.budget import BUDGETS
+from hiwm_policy.stage import Stage, run_of, run_stages
 
 EVALUATION_SEED, OPERATOR_SEED, CLOSED_LOOP_SEED = 10_000_000, 50_000_000, 51_000_000
-POLL_SECONDS = 0.5
 DATA = {
     'demo': ('--seed', '1000'),
     'play': ('--seed', '200000', '--steps', '150'),
     'edge': ('--seed', '300000', '--steps', '150'),
     'policy': ('--seed', '400000', '--steps', '150'),
 }
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How much of everything.
-
-    Attributes:
-        episodes: Of the data, by kind.
-        demos: That the base policies are trained on.
-        fewer_demos: For weaker policies, which are points of the correlation only.
-        evaluated: Starts of an evaluation.
-        operator_seconds: For each backbone, with and without branching.
-        branches: Of a failure.
-        post_steps: Of post-training.
-    """
-
-    episodes: dict[str, int]
-    demos: int
-    fewer_demos: tuple[int, ...]
-    evaluated: int
-    operator_seconds: float
-    branches: int
-    post_steps: int
-
-
-BUDGETS = {
-    'small': Budget(
-        episodes={'demo': 300, 'play': 400, 'edge': 250, 'policy': 150},
-        demos=84,
-        fewer_demos=(25, 50),
-        evaluated=200,
-        operator_seconds=290.0,
-        branches=3,
-        post_steps=POST_STEPS,
-    ),
-    'full': Budget(
-        episodes={'demo': 600, 'play': 1600, 'edge': 1000, 'policy': 600},
-        demos=84,
-        fewer_demos=(15, 25, 50, 70),
-        evaluated=500,
-        operator_seconds=290.0,
-        branches=3,
-        post_steps=4 * POST_STEPS,
-    ),
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Stage:
-    """One command.
-
-    Attributes:
-        name: Of the stage and its log.
-        command: Makes the command line when the stages that it needs are done.
-        makes: What it writes last.
-        needs: Names of the stages before it.
-    """
-
-    name: str
-    command: Callable[[], list[str]]
-    makes: Path
-    needs: tuple[str, ...] = ()
-
-    @property
-    def done(self) -> bool:
-        """Whether it needs not run."""
-        return self.makes.exists()
-
-
-def run_of(package: str, program: str, *arguments: object) -> Callable[[], list[str]]:
-    """A command that is known beforehand."""
-    return lambda: ['ros2', 'run', package, program, *map(str, arguments)]
 
 
 class Study:
@@ -192,6 +114,7 @@ class Study:
                 sessions,
                 *('--seed', OPERATOR_SEED, '--branches', branches),
                 *('--operator-seconds', budget.operator_seconds),
+                *('--hand-back-gain', budget.hand_back_gain),
                 needs=(base_stage,),
             )
             self._add_post_training(
@@ -314,61 +237,6 @@ class Study:
             stage = f'{backbone} {variant} on {rig}'
             self._add(stage, command, path, needs, *model)
             self._evaluations.append(stage)
-
-
-def run_stages(stages: Sequence[Stage], logs: Path, workers: int) -> None:
-    """Run what is not done, so many at a time.
-
-    Raises:
-        HiwmError: A stage failed; its log is named. Those that ran beside it are completed.
-    """
-    logs.mkdir(parents=True, exist_ok=True)
-    done = {stage.name for stage in stages if stage.done}
-    waiting = [stage for stage in stages if stage.name not in done]
-    running: dict[str, tuple[Stage, subprocess.Popen[bytes]]] = {}
-    failed: list[Stage] = []
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    try:
-        with tqdm(total=len(stages), initial=len(done), unit='stage', desc='study') as bar:
-            while running or (waiting and not failed):
-                ready = [stage for stage in waiting if done.issuperset(stage.needs)]
-                while ready and len(running) < workers and not failed:
-                    stage = ready.pop(0)
-                    waiting.remove(stage)
-                    with _log(logs, stage).open('wb') as log:
-                        process = subprocess.Popen(
-                            stage.command(), stdout=log, stderr=log, env=environment
-                        )
-                    running[stage.name] = (stage, process)
-                bar.set_postfix_str(', '.join(running))
-                time.sleep(POLL_SECONDS)
-                for name, (stage, process) in list(running.items()):
-                    if process.poll() is None:
-                        continue
-                    del running[name]
-                    if process.returncode == 0 and stage.done:
-                        done.add(name)
-                        bar.update()
-                    else:
-                        failed.append(stage)
-    finally:
-        for _, process in running.values():
-            process.send_signal(signal.SIGINT)
-        for _, process in running.values():
-            process.wait()
-    if failed:
-        stage = failed[0]
-        path = _log(logs, stage)
-        raise HiwmError(f"the stage '{stage.name}' failed ({_last_line(path)}); its log is {path}")
-
-
-def _log(logs: Path, stage: Stage) -> Path:
-    return logs / f'{stage.name.replace(" ", "_")}.log'
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding='utf-8', errors='replace').replace('\r', '\n').split('\n')
-    return next((line for line in reversed(lines) if line.strip()), 'it said nothing')
 
 
 def _base(text: str) -> tuple[str, Path]:

@@ -10,12 +10,13 @@ import pytest
 
 from hiwm_core.error import HiwmError
 from hiwm_policy import reproduce
-from hiwm_policy.reproduce import Stage, Study, run_stages
+from hiwm_policy.reproduce import Study
+from hiwm_policy.stage import Stage, run_stages
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reproduce, 'POLL_SECONDS', 0.02)
+    monkeypatch.setattr('hiwm_policy.stage.POLL_SECONDS', 0.02)
 
 
 def stage(folder: Path, name: str, *needs: str, code: str = '') -> Stage:

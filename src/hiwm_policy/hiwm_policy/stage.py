@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stages of a study: commands that wait for one another, else run beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+import os
+from pathlib import Path
+import signal
+import subprocess
+import time
+
+from tqdm import tqdm
+
+from hiwm_core.error import HiwmError
+
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One command.
+
+    Attributes:
+        name: Of the stage and its log.
+        command: Makes the command line when the stages that it needs are done.
+        makes: What it writes last.
+        needs: Names of the stages before it.
+    """
+
+    name: str
+    command: Callable[[], list[str]]
+    makes: Path
+    needs: tuple[str, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        """Whether it needs not run."""
+        return self.makes.exists()
+
+
+def run_of(package: str, program: str, *arguments: object) -> Callable[[], list[str]]:
+    """A command that is known beforehand."""
+    return lambda: ['ros2', 'run', package, program, *map(str, arguments)]
+
+
+def run_stages(stages: Sequence[Stage], logs: Path, workers: int) -> None:
+    """Run what is not done, so many at a time.
+
+    Raises:
+        HiwmError: A stage failed; its log is named. Those that ran beside it are completed.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    done = {stage.name for stage in stages if stage.done}
+    waiting = [stage for stage in stages if stage.name not in done]
+    running: dict[str, tuple[Stage, subprocess.Popen[bytes]]] = {}
+    failed: list[Stage] = []
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    try:
+        with tqdm(total=len(stages), initial=len(done), unit='stage', desc='study') as bar:
+            while running or (waiting and not failed):
+                ready = [stage for stage in waiting if done.issuperset(stage.needs)]
+                while ready and len(running) < workers and not failed:
+                    stage = ready.pop(0)
+                    waiting.remove(stage)
+                    with _log(logs, stage).open('wb') as log:
+                        process = subprocess.Popen(
+                            stage.command(), stdout=log, stderr=log, env=environment
+                        )
+                    running[stage.name] = (stage, process)
+                bar.set_postfix_str(', '.join(running))
+                time.sleep(POLL_SECONDS)
+                for name, (stage, process) in list(running.items()):
+                    if process.poll() is None:
+                        continue
+                    del running[name]
+                    if process.returncode == 0 and stage.done:
+                        done.add(name)
+                        bar.update()
+                    else:
+                        failed.append(stage)
+    finally:
+        for _, process in running.values():
+            process.send_signal(signal.SIGINT)
+        for _, process in running.values():
+            process.wait()
+    if failed:
+        stage = failed[0]
+        path = _log(logs, stage)
+        raise HiwmError(f"the stage '{stage.name}' failed ({_last_line(path)}); its log is {path}")
+
+
+def _log(logs: Path, stage: Stage) -> Path:
+    return logs / f'{stage.name.replace(" ", "_")}.log'
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding='utf-8', errors='replace').replace('\r', '\n').split('\n')
+    return next((line for line in reversed(lines) if line.strip()), 'it said nothing')
