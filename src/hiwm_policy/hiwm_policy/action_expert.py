@@ -56,7 +56,7 @@ class ExpertLayer(nn.Module):
         if seen is not None:
             keys = torch.cat([seen[0], keys], dim=2)
             values = torch.cat([seen[1], values], dim=2)
-        mixed = functional.scaled_dot_product_attention(query, keys, values)
+        mixed = attend(query, keys, values)
         tokens = tokens + self.leave(mixed.transpose(1, 2).flatten(2))
         hidden = functional.silu(self.forward_in(self.forward_norm(tokens)))
         return tokens + self.forward_out(hidden), own
@@ -123,6 +123,16 @@ class ActionExpert(nn.Module):
             tokens, _ = layer(tokens, seen)
         out: Tensor = self.leave(self.norm(tokens))
         return out
+
+
+def attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Values (B, H, n, h) mixed by the softmax of products (Vaswani et al. 2017, section 3.2.1).
+
+    Written out, because torch's fused attention learns slowly from a few dozen tokens in bfloat16
+    on a CPU: a step of training takes 0.09 s so, and 0.23 s with it.
+    """
+    scores = query @ keys.transpose(-1, -2) * query.shape[-1] ** -0.5
+    return scores.softmax(-1).to(values.dtype) @ values
 
 
 def _waves(points: Tensor) -> Tensor:
