@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
+from hiwm_core.action import Source
 from hiwm_policy.dataset import Frames, Windows
 from hiwm_policy.encoder import images_of
 from hiwm_policy.landmark import landmarks_of
@@ -57,6 +58,9 @@ class ActingData:
         # to stand still wherever an episode may end: just before the task is done.
         self.counted = torch.ones_like(self.action_rows, dtype=torch.bool)
         self.counted[:, 1:] = self.action_rows[:, 1:] > self.action_rows[:, :-1]
+        # Nor is a handover's ramp learned, wherever in a chunk it lies.
+        ramp = frames.sources[windows.actions] == Source.HANDOVER
+        self.counted &= torch.from_numpy(~ramp)
         self._mass = None
         if windows.weights is not None:
             self._mass = torch.from_numpy(np.cumsum(windows.weights))

@@ -100,6 +100,25 @@ def test_the_handover_ramp_is_never_executed_in_a_window(pusht: Task, demonstrat
     assert windows.actions[:, 0].tolist() == [0, 1, 4, 5]
 
 
+def test_the_handover_ramp_is_not_learned_further_on_in_a_window_either(
+    pusht: Task, demonstrations: Make, small_network: Build
+) -> None:
+    frames = demonstrations(pusht, episodes=1, steps=12)
+    frames.sources[6] = Source.HANDOVER
+    network = small_network(pusht, framed=True)
+    losses = []
+    for moved in (0.0, 0.3):
+        frames.actions[6] += moved
+        data = ActingData(network, frames, windows_of(frames, 2, 16, 4))
+        network.chunk_mean.zero_()
+        features, chunks = data.framed_batch(torch.arange(len(data)), torch.Generator())
+        loss = network.backbone.objective().loss(
+            network.denoiser, features, chunks, data.counted, torch.Generator()
+        )
+        losses.append(float(loss.detach()))
+    assert abs(losses[0] - losses[1]) < 0.05 * losses[0]
+
+
 def test_only_successful_demonstrations_are_read_and_only_once(
     pusht: Task, demonstrations: Make, bags: Callable[..., None], tmp_path: Path
 ) -> None:
