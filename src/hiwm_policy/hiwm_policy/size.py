@@ -16,7 +16,9 @@ class Size:
     Attributes:
         context: To, observations that it looks at.
         horizon: Tp, actions that it predicts.
-        chunk_steps: Ta, actions that are executed before it is asked again.
+        chunk_steps: Ta, actions that are executed before it is asked again. The fewer, the sooner
+            it answers to what it sees: with 4 instead of 8 a corrected policy finishes Push-T more
+            often (figures in the README).
         framed: Acts in the frame of a body that it sees; else relative to the joints.
         free_keypoints: Keypoints that no landmark teaches.
     """
@@ -24,7 +26,7 @@ class Size:
     backbone: ClassVar[str]
     context: int = 2
     horizon: int = 16
-    chunk_steps: int = 8
+    chunk_steps: int = 4
     framed: bool = False
     free_keypoints: int = FREE_KEYPOINTS
 
