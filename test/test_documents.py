@@ -6,11 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 import re
 
+import numpy as np
 import pytest
 import yaml
 
 from hiwm_robot.dynamixel.arm_config import read_arm
 from hiwm_robot.dynamixel.control_table import MODELS
+from hiwm_robot.dynamixel.kinematics import Kinematics
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted(path.relative_to(ROOT) for path in (ROOT / 'docs').glob('*.md'))
@@ -118,6 +120,22 @@ def test_figures_of_the_arm_agree_with_its_files() -> None:
     assert f"out of the arm's reach ({upper + fore + beyond:.2f} m)" in ' '.join(FIRST.split())
     assert arm.plane is not None
     assert f'{arm.plane.origin[2] * 1000:.0f} mm above the table' in PARTS
+
+
+def test_figures_of_the_leader_agree_with_its_files() -> None:
+    leader = read_arm(CONFIG / 'reference_leader.yaml')
+    currents = [joint.current_limit or 0.0 for joint in leader.joints]
+    assert f'the current limits add up to {sum(currents):g} A' in PARTS
+    kinematics = Kinematics(leader.urdf, leader.names, leader.tool)
+    stretched = np.abs(kinematics.gravity_torques(np.zeros(len(leader.joints))))
+    shoulder, elbow = (
+        f'{stretched[place]:.2f} N m{{}} ({stretched[place] / joint.model.torque_constant:.2f} A'
+        for place, joint in list(enumerate(leader.joints))[1:3]
+    )
+    text = ' '.join(PARTS.split())
+    assert f'{shoulder.format(" stretched out")} of its {currents[1]:g} A)' in text
+    assert f'the elbow {elbow.format("")})' in text
+    assert f'At {leader.limits.temperature:.0f} degC it goes limp' in PARTS
 
 
 def test_first_motion_is_one_page() -> None:

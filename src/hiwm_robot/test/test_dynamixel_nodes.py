@@ -15,8 +15,9 @@ import sys
 import time
 from typing import Any
 
-from emulated_arm import READY, reference, write_arm
+from emulated_arm import CONFIG, READY, reference, write_arm
 import pytest
+import yaml
 
 from hiwm_robot.dynamixel import control_table as table
 
@@ -27,7 +28,7 @@ PROGRAMS = 'from hiwm_robot.programs import {0}; {0}()'
 class Servos:
     """An emulated bus in a process of its own."""
 
-    def __init__(self, folder: Path, arm: Path) -> None:
+    def __init__(self, folder: Path, arm: Path, *options: str) -> None:
         self.port = folder / 'port'
         self.process = subprocess.Popen(
             [
@@ -36,6 +37,7 @@ class Servos:
                 PROGRAMS.format('bus_emulator'),
                 *('--config', str(arm), '--link', str(self.port)),
                 *('--angles', *map(str, READY)),
+                *options,
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -191,6 +193,44 @@ def test_a_dry_run_never_has_torque(servos: Servos, arm_file: Path) -> None:
         assert servos.has_torque(False)
         arm.send_signal(signal.SIGINT)
         assert arm.wait(PATIENCE) == 0
+
+
+@pytest.fixture
+def leader_file(tmp_path: Path) -> Path:
+    """The reference leader with patience for a busy machine."""
+    path = CONFIG.with_name('reference_leader.yaml')
+    data = yaml.safe_load(path.read_text())
+    data['urdf'] = str(path.with_name(data['urdf']))
+    data['port'] = str(tmp_path / 'port')
+    data['safety'] |= {'watchdog': 5.0, 'bus_watchdog': 2.0}
+    return write_arm(tmp_path, data)
+
+
+def test_killed_a_leaders_servos_let_go_by_themselves_and_told_to_end_it_lets_go(
+    tmp_path: Path, leader_file: Path
+) -> None:
+    borne = 'gravity_compensation:=true'
+    leader = Servos(tmp_path, leader_file, '--weight', '1')
+    try:
+        with program('leader_arm', f'arm:={leader_file}', borne) as node:
+            leader.until(lambda state: abs(state['2']['current']) > 0.05, 'it is borne')
+            node.kill()
+            leader.until(
+                lambda state: all(
+                    servo['current'] == 0.0 and (servo['bus_watchdog'] < 0 or not servo['torque'])
+                    for servo in state.values()
+                ),
+                'every servo has let go by itself',
+            )
+        with program('leader_arm', f'arm:={leader_file}', borne) as node:
+            leader.until(lambda state: state['6']['bus_watchdog'] > 0, 'they bear it again')
+            node.terminate()
+            _, errors = node.communicate(timeout=PATIENCE)
+            assert node.returncode == 0, errors
+        assert leader.has_torque(False)
+    finally:
+        leader.process.terminate()
+        leader.process.communicate(timeout=PATIENCE)
 
 
 def refusal(name: str, *parameters: str) -> str:

@@ -22,13 +22,14 @@ from dynamixel_sdk import (
     GroupSyncWrite,
     PacketHandler,
     PortHandler,
+    port_handler,
 )
 from emulated_arm import CONFIG, reference, write_arm
 import pytest
 
 from hiwm_robot.dynamixel import control_table as table
 from hiwm_robot.dynamixel.arm_config import read_arm
-from hiwm_robot.dynamixel.control_table import MODELS, HardwareError
+from hiwm_robot.dynamixel.control_table import MODELS, HardwareError, OperatingMode
 from hiwm_robot.dynamixel.emulator.bus import EmulatedBus
 from hiwm_robot.dynamixel.emulator.commands import COMMANDS, perform
 from hiwm_robot.dynamixel.emulator.packet import Decoder, crc16, encode, stuff, unstuff
@@ -38,6 +39,8 @@ from hiwm_robot.dynamixel.emulator.servo import EmulatedServo
 from hiwm_robot.dynamixel.emulator.virtual_port import VirtualPort
 
 SDK = PacketHandler(2.0)
+# ms, of the SDK's own patience, for a machine on which the servos' thread seldom has its turn.
+LONG_LATENCY = 1000
 
 
 # -- the codec -----------------------------------------------------------------------------------
@@ -165,6 +168,75 @@ def test_the_bus_watchdog_stops_it_until_it_is_cleared(servo: EmulatedServo) -> 
     assert put(servo, table.GOAL_POSITION, 3000) == 0
 
 
+def test_a_change_to_current_control_sets_all_the_current_it_may_have(
+    servo: EmulatedServo,
+) -> None:
+    put(servo, table.CURRENT_LIMIT, 100)
+    put(servo, table.PROFILE_VELOCITY, 20)
+    put(servo, table.OPERATING_MODE, OperatingMode.CURRENT)
+    assert servo.value(table.GOAL_CURRENT) == 100 and servo.value(table.PROFILE_VELOCITY) == 0
+    assert servo.current == 0.0, 'no torque, no current'
+    put(servo, table.TORQUE_ENABLE, 1)
+    assert servo.current == pytest.approx(0.269)
+    assert put(servo, table.GOAL_CURRENT, -40) == 0
+    assert servo.current == pytest.approx(-0.1076)
+    assert put(servo, table.GOAL_CURRENT, 101) == put(servo, table.GOAL_CURRENT, -101) == 6
+    assert servo.read(table.PRESENT_CURRENT.address, 2) == (0, table.PRESENT_CURRENT.pack(-40))
+    # A position is no business of it.
+    before = servo.position
+    put(servo, table.GOAL_POSITION, 3000)
+    servo.advance(0.5)
+    assert servo.position == before
+
+
+def test_in_current_control_the_bus_watchdog_sets_it_free(servo: EmulatedServo) -> None:
+    put(servo, table.OPERATING_MODE, OperatingMode.CURRENT)
+    put(servo, table.GOAL_CURRENT, 50)
+    put(servo, table.BUS_WATCHDOG, 10)
+    servo.advance(1.0)
+    assert servo.value(table.BUS_WATCHDOG) == 10, 'without torque it is not looked at'
+    put(servo, table.TORQUE_ENABLE, 1)
+    servo.hear()
+    servo.advance(0.15)
+    assert servo.current > 0.0
+    servo.advance(0.1)
+    assert servo.current == 0.0
+    assert put(servo, table.GOAL_CURRENT, 50) == 4
+    put(servo, table.BUS_WATCHDOG, 0)
+    assert put(servo, table.GOAL_CURRENT, 50) == 0 and servo.current > 0.0
+
+
+def test_a_model_without_current_control_refuses_it() -> None:
+    servo = EmulatedServo(1, MODELS['XL430-W250'])
+    assert put(servo, table.OPERATING_MODE, OperatingMode.CURRENT) == 4
+    assert servo.value(table.OPERATING_MODE) == OperatingMode.POSITION
+
+
+def test_a_link_falls_is_held_and_is_pushed() -> None:
+    """The shoulder, stretched out: limp it falls, in position control it does not."""
+    leader = read_arm(CONFIG.with_name('reference_leader.yaml'))
+
+    def fallen(prepare: Callable[[EmulatedServo], object]) -> float:
+        bus = emulated_bus(leader, weight=1.0)
+        for servo in bus.servos.values():
+            put(servo, table.TORQUE_ENABLE, 1)
+        shoulder = bus.servos[2]
+        before = shoulder.position
+        prepare(shoulder)
+        for turn in range(61):
+            bus.pass_time(turn * 0.005)
+        # It turns against the joint, whose angle grows downwards.
+        return before - shoulder.position
+
+    def by_hand(servo: EmulatedServo) -> None:
+        put(servo, table.TORQUE_ENABLE, 0)
+        servo.push = 0.47
+
+    assert abs(fallen(lambda servo: None)) < 1e-3
+    assert fallen(lambda servo: put(servo, table.TORQUE_ENABLE, 0)) > 0.2
+    assert abs(fallen(by_hand)) < 0.01
+
+
 def test_what_pushes_too_hard_or_heats_ends_the_torque_until_a_reboot(
     servo: EmulatedServo,
 ) -> None:
@@ -288,7 +360,8 @@ def patiently(ask: Callable[[], Any]) -> Any:
     return answer
 
 
-def test_the_sdks_own_port_opens_it(device: SerialDevice) -> None:
+def test_the_sdks_own_port_opens_it(device: SerialDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port_handler, 'LATENCY_TIMER', LONG_LATENCY)
     port = PortHandler(str(device.link))
     assert port.setBaudRate(1_000_000)
     for number, model in ((1, 1120), (6, 1020)):
@@ -298,12 +371,15 @@ def test_the_sdks_own_port_opens_it(device: SerialDevice) -> None:
     port.closePort()
 
 
-def test_at_another_baud_rate_nobody_answers(device: SerialDevice) -> None:
+def test_at_another_baud_rate_nobody_answers(
+    device: SerialDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port = PortHandler(str(device.link))
     for rate in (57600, 115200, 2_000_000):
         port.setBaudRate(rate)
         assert SDK.ping(port, 1)[1] == COMM_RX_TIMEOUT, rate
     port.setBaudRate(1_000_000)
+    monkeypatch.setattr(port_handler, 'LATENCY_TIMER', LONG_LATENCY)
     assert patiently(lambda: SDK.ping(port, 1))[1] == COMM_SUCCESS
     port.closePort()
 
@@ -362,6 +438,7 @@ def test_the_program_prints_its_port_and_obeys(tmp_path: Path) -> None:
         (['--config', '/nowhere.yaml'], 'cannot be read: No such file or directory'),
         (['--config', str(CONFIG), '--angles', '1'], '--angles needs 6 numbers'),
         (['--config', str(CONFIG), '--link', '/nowhere/port'], 'there is no folder /nowhere'),
+        (['--config', str(CONFIG), '--weight', '-1'], '--weight is -1; it must be 0 to 10'),
     ],
 )
 def test_the_program_refuses_in_one_sentence(arguments: list[str], sentence: str) -> None:

@@ -16,6 +16,11 @@ import yaml
 from hiwm_core.entry import Entry
 from hiwm_core.error import ConfigurationError
 from hiwm_robot.dynamixel import control_table as table
+from hiwm_robot.dynamixel.compensation import (
+    Compensation,
+    check_compensation,
+    read_compensation,
+)
 from hiwm_robot.dynamixel.control_table import MODELS, Model
 
 FloatArray = NDArray[np.float64]
@@ -152,6 +157,7 @@ class ArmConfig:
         gripper: None: it has none.
         plane: None: it is not driven on a plane.
         limits: What is watched.
+        compensation: What bears its weight by current; None: nothing does.
     """
 
     name: str
@@ -164,6 +170,7 @@ class ArmConfig:
     gripper: Gripper | None
     plane: Plane | None
     limits: SafetyLimits
+    compensation: Compensation | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -220,6 +227,9 @@ def _build(file: Entry, path: Path) -> ArmConfig:
         gripper=_build_gripper(file.entry('gripper')) if 'gripper' in file else None,
         plane=_build_plane(file.entry('plane')) if 'plane' in file else None,
         limits=_build_limits(file.entry('safety')),
+        compensation=(
+            read_compensation(file.entry('compensation')) if 'compensation' in file else None
+        ),
     )
     file.finish()
     return config
@@ -321,6 +331,9 @@ def _check(config: ArmConfig, source: str) -> None:
     _check_limits(config.limits, refuse)
     if config.gripper is not None:
         _check_gripper(config, config.gripper, refuse)
+    if config.compensation is not None:
+        gripper = config.gripper.joint if config.gripper is not None else None
+        check_compensation(config.compensation, config.joints, gripper, refuse)
 
 
 def _check_joint(joint: Joint, refuse: Callable[[str], NoReturn]) -> None:

@@ -94,9 +94,7 @@ class ServoBus:
         self._names = names
         self._packets = Protocol2PacketHandler()
         self._states: dict[tuple[int, ...], GroupSyncRead] = {}
-        self._goals = GroupSyncWrite(
-            port, self._packets, table.GOAL_POSITION.address, table.GOAL_POSITION.size
-        )
+        self._goals: dict[Register, GroupSyncWrite] = {}
         self.lost = 0
 
     @property
@@ -197,13 +195,23 @@ class ServoBus:
             self._states[servos] = group
         return self._states[servos]
 
-    def write_goals(self, servos: Sequence[int], counts: Sequence[int]) -> None:
-        """Send every servo its goal position in one packet. Raises BusError, PortLostError."""
+    def write_goals(
+        self,
+        servos: Sequence[int],
+        counts: Sequence[int],
+        register: Register = table.GOAL_POSITION,
+    ) -> None:
+        """Send every servo its goal in one packet. Raises BusError, PortLostError."""
         self._port.is_using = False
-        self._goals.clearParam()
+        if register not in self._goals:
+            self._goals[register] = GroupSyncWrite(
+                self._port, self._packets, register.address, register.size
+            )
+        goals = self._goals[register]
+        goals.clearParam()
         for servo, count in zip(servos, counts, strict=True):
-            self._goals.addParam(servo, table.GOAL_POSITION.pack(count))
-        result = self._goals.txPacket()
+            goals.addParam(servo, register.pack(count))
+        result = goals.txPacket()
         if result != COMM_SUCCESS:
             self.lost += 1
             raise BusError(f'the port {self._port.port_name} takes no goals; look to its adapter')

@@ -42,7 +42,7 @@ class Kinematics:
     """
 
     def __init__(self, urdf: Path, joints: Sequence[str], tool: str) -> None:
-        self._model = _load(urdf)
+        self._model = load_urdf(urdf)
         names = [self._model.joint(index).name for index in range(self._model.njnt)]
         for name in joints:
             if name not in names:
@@ -58,7 +58,11 @@ class Kinematics:
         self._places = np.array(
             [int(self._model.jnt_qposadr[names.index(name)]) for name in joints], np.intp
         )
+        self._dofs = np.array(
+            [int(self._model.jnt_dofadr[names.index(name)]) for name in joints], np.intp
+        )
         self._tool = links.index(tool)
+        self._bias = np.zeros(self._model.nv)
         self._jacobian_p = np.zeros((3, self._model.nv))
         self._jacobian_r = np.zeros((3, self._model.nv))
 
@@ -71,6 +75,16 @@ class Kinematics:
         """(3,), the tool's x axis in the base frame."""
         self._pose(angles)
         return self._axis()
+
+    def gravity_torques(self, angles: FloatArray) -> FloatArray:
+        """N m (J,), what each joint has to give for the links' weight at rest; N where it slides.
+
+        At zero velocity MuJoCo's bias force is gravity alone.
+        """
+        self._pose(angles)
+        self._data.qvel[:] = 0.0
+        mujoco.mj_rne(self._model, self._data, 0, self._bias)
+        return np.array(self._bias[self._dofs])
 
     def solve(
         self,
@@ -149,7 +163,12 @@ def _unit(vector: FloatArray) -> FloatArray:
     return vector / float(np.linalg.norm(vector))
 
 
-def _load(urdf: Path) -> mujoco.MjModel:
+def load_urdf(urdf: Path) -> mujoco.MjModel:
+    """The links and joints of a file as MuJoCo's model, with gravity along the base's -z.
+
+    Raises:
+        ConfigurationError: It cannot be read, or is not a URDF of hinges and slides.
+    """
     try:
         spec = mujoco.MjSpec.from_string(urdf.read_text(encoding='utf-8'))
         # Links that do not move keep their frames, and links without a mass are no error.

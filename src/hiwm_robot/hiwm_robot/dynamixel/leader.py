@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A leader arm: servos without torque that a person moves, and a trigger that is its dead-man."""
+"""A leader arm that a person moves: servos without torque, or such that bear the arm's own weight,
+and a trigger that is its dead-man.
+
+Whatever is wrong with an arm that is borne, its servos let go and stay so until they are told to
+bear it again; a person's hand is on it.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +15,25 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from hiwm_core.error import ConfigurationError, HiwmError
-from hiwm_robot.dynamixel import control_table as table
+from hiwm_core.error import ConfigurationError, ErrorCode, HiwmError
 from hiwm_robot.dynamixel.arm_config import ArmConfig
+from hiwm_robot.dynamixel.arm_safety import Measured
 from hiwm_robot.dynamixel.bus import BusError, ServoBus
 from hiwm_robot.dynamixel.command_space import CommandSpace
-from hiwm_robot.dynamixel.control_table import model_name
+from hiwm_robot.dynamixel.control_table import error_words
+from hiwm_robot.dynamixel.gravity import GravityCompensation
+from hiwm_robot.dynamixel.leader_phase import LeaderEvent, LeaderPhase, after
+from hiwm_robot.dynamixel.leader_servos import LeaderServos
+from hiwm_robot.dynamixel.leader_watch import LeaderWatch
 
 FloatArray = NDArray[np.float64]
 
 # s without a reading, after which the arm counts as out of hand.
 STALE = 0.2
 REOPEN_PERIOD = 1.0  # s between attempts to open a port that has vanished
+RAMP = 0.5  # s in which the currents rise, so that a hand feels them come
+# Of the bus watchdog's time without a reading, after which it may have tripped.
+WATCHDOG_DOUBT = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,16 +52,23 @@ class LeaderPose:
 
 
 class Leader:
-    """One leader arm; everything but `pose` and `sentence` belongs to one thread.
+    """One leader arm; its attributes, `pose` and `bear` are for any thread, all else for one.
 
     Args:
         config: Its file, which is its calibration.
         bus: Its servos.
         space: What its joints mean to the task.
+        compensation: What bears it; None: nothing can.
         clock: s, steady.
+        sleep: Waits so many s.
 
     Attributes:
+        config: Its file.
         sentence: Why there is no pose; empty: there is one.
+        phase: What bears it.
+        message: Why nothing does although something was to; empty otherwise.
+        measured: The newest reading; None before the first.
+        needed: A (J,), what bearing it takes, whether it may be had or not; None: it is not borne.
     """
 
     def __init__(
@@ -57,22 +76,46 @@ class Leader:
         config: ArmConfig,
         bus: ServoBus,
         space: CommandSpace,
+        compensation: GravityCompensation | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self.config = config
         self.sentence = ''
-        self._config = config
-        self._bus = bus
+        self.phase = LeaderPhase.LIMP
+        self.message = ''
+        self.measured: Measured | None = None
+        self.needed: FloatArray | None = None
+        self._servos = LeaderServos(config, bus, sleep)
         self._space = space
+        self._compensation = compensation
+        self._watch = LeaderWatch(config)
         self._clock = clock
         self._pose: LeaderPose | None = None
         self._tried_at = -np.inf
+        self._measured_at = self._sent_at = self._borne_at = clock()
+        self._wish: LeaderEvent | None = None
 
     @property
     def pose(self) -> LeaderPose | None:
         """The newest pose; None if it is older than `STALE`."""
         pose = self._pose
         return pose if pose is not None and self._clock() - pose.read_at <= STALE else None
+
+    def bear(self, on: bool) -> None:
+        """From the next reading on, let the servos bear the arm, or let go of it.
+
+        Raises:
+            HiwmError: NOT_SUPPORTED: nothing was given that could bear it.
+        """
+        if on and self._compensation is None:
+            raise HiwmError(
+                f"the leader '{self.config.name}' was started without gravity compensation; start "
+                'it with gravity_compensation:=true',
+                ErrorCode.NOT_SUPPORTED,
+            )
+        self._wish = LeaderEvent.ENABLE if on else LeaderEvent.DISABLE
 
     def connect(self) -> None:
         """Open the port, look who is there, and take the torque off.
@@ -81,59 +124,137 @@ class Leader:
             ConfigurationError: The port, a servo or its model is not as the file says.
         """
         try:
-            self._bus.open()
-            for joint in self._config.joints:
-                number = self._bus.ping(joint.servo)
-                if number != joint.model.number:
-                    raise ConfigurationError(
-                        f'servo {joint.servo} ({joint.name}) of the leader is '
-                        f'{model_name(number)}, its file says {joint.model.name}; is this the '
-                        "follower's port?"
-                    )
-            for servo in self._config.servos:
-                self._bus.write(servo, table.TORQUE_ENABLE, 0)
-                if self._bus.read(servo, table.RETURN_DELAY):
-                    self._bus.write(servo, table.RETURN_DELAY, 0)
+            self._servos.set_up()
         except ConfigurationError:
-            self._bus.close()
+            self._servos.close()
             raise
         except HiwmError as error:
-            self._bus.close()
+            self._servos.close()
             raise ConfigurationError(error.message) from error
 
     def read(self) -> None:
-        """Take a reading; a port that has vanished is opened again when it is back."""
+        """Take a reading and bear the arm by it; a port that was lost is opened when it is back."""
         now = self._clock()
         try:
-            if not self._bus.is_open:
+            if not self._servos.is_open:
                 if now - self._tried_at < REOPEN_PERIOD:
                     return
                 self._tried_at = now
                 self.connect()
-            states = self._bus.read_states(self._config.servos)
+            measured = self._servos.read()
         except BusError as error:
             self.sentence = error.message
+            stale = now - self._measured_at > self.config.limits.watchdog
+            if stale and self.phase is LeaderPhase.BORNE:
+                self._let_go(error.message)
             return
         except HiwmError as error:
             self.sentence = error.message
-            self._bus.close()
+            if self.phase is LeaderPhase.BORNE:
+                self._let_go(error.message)
+            self._servos.close()
             return
-        angles = np.array(
-            [
-                joint.angle_of(state.position)
-                for joint, state in zip(self._config.joints, states, strict=True)
-            ]
-        )
-        gripper = self._config.gripper
-        opening = np.nan
-        if gripper is not None:
-            opening = gripper.opening_of(angles[self._config.names.index(gripper.joint)])
-        self._pose = LeaderPose(self._space.to_values(angles), float(opening), self._clock())
+        blind, self._measured_at = self._clock() - self._measured_at, self._clock()
+        self.measured = measured
+        self._pose = self._pose_of(measured)
         self.sentence = ''
+        try:
+            if self._wish is not None:
+                self._grant_wish(measured)
+            elif self.phase is LeaderPhase.BORNE:
+                self._bear(measured, blind)
+        except HiwmError as error:
+            self._let_go(error.message)
+            if not isinstance(error, BusError):
+                self.sentence = error.message
+                self._servos.close()
 
     def close(self) -> None:
-        """Close the port."""
-        self._bus.close()
+        """Torque off and the port closed, whatever happens on the way."""
+        try:
+            if self._compensation is not None:
+                self._servos.torque_off()
+        finally:
+            self._servos.close()
+            self._go(LeaderEvent.DISABLE, '')
+
+    # -- what bears it ---------------------------------------------------------------------------
+
+    def _grant_wish(self, measured: Measured) -> None:
+        wish, self._wish = self._wish, None
+        if wish is LeaderEvent.DISABLE:
+            self._servos.torque_off()
+            self._go(wish, '')
+        elif wish is LeaderEvent.ENABLE and self.phase is not LeaderPhase.BORNE:
+            assert self._compensation is not None
+            self._watch.forget()
+            if fault := self._watch.fault(measured, 0.0):
+                self._let_go(fault)
+                return
+            limits = [int(limit) for limit in self._compensation.limits]
+            self._servos.torque_on(self._compensation.driven, limits)
+            # What was measured before is old by now; the next reading is borne.
+            self._measured_at = self._sent_at = self._borne_at = self._clock()
+            self._go(wish, '')
+
+    def _bear(self, measured: Measured, blind: float) -> None:
+        assert self._compensation is not None
+        if fault := self._fault(measured, blind):
+            self._let_go(fault)
+            return
+        share = min(1.0, max(0.0, self._clock() - self._borne_at) / RAMP)
+        self.needed = self._compensation.currents(measured.angles)
+        goals = self._compensation.goals(share * self.needed)
+        try:
+            self._servos.send(self._compensation.driven, goals)
+            self._sent_at = self._clock()
+        except BusError:
+            if self._clock() - self._sent_at > self.config.limits.watchdog:
+                raise
+
+    def _fault(self, measured: Measured, blind: float) -> str:
+        """Why the servos have to let go; empty: they need not. Raises BusError, PortLostError."""
+        assert self._compensation is not None
+        alerts = np.flatnonzero(measured.alerts)
+        if len(alerts):
+            joint = int(alerts[0])
+            bits = self._servos.hardware_error(joint)
+            return (
+                f'{self._watch.who(joint)} reports a hardware error: {error_words(bits) or bits}; '
+                'look to it'
+            )
+        if blind > WATCHDOG_DOUBT * self.config.limits.bus_watchdog:
+            tripped = self._servos.tripped(self._compensation.driven)
+            if tripped is not None:
+                return (
+                    f'{self._watch.who(tripped)} heard nothing for '
+                    f'{self.config.limits.bus_watchdog:g} s and let go by itself; look what keeps '
+                    'this computer or its port busy'
+                )
+        return self._watch.fault(measured, blind)
+
+    def _let_go(self, reason: str) -> None:
+        """Torque off, for a reason that a person is told."""
+        self._wish = None
+        self._servos.torque_off()
+        self._go(
+            LeaderEvent.FAULT,
+            f"the leader '{self.config.name}' is limp, for {reason}; then switch its compensation "
+            'on again',
+        )
+
+    def _go(self, event: LeaderEvent, message: str) -> None:
+        self.phase = after(self.phase, event)
+        self.message = message
+        self.needed = None
+
+    def _pose_of(self, measured: Measured) -> LeaderPose:
+        angles = measured.angles
+        gripper = self.config.gripper
+        opening = np.nan
+        if gripper is not None:
+            opening = gripper.opening_of(angles[self.config.names.index(gripper.joint)])
+        return LeaderPose(self._space.to_values(angles), float(opening), self._measured_at)
 
 
 class GripperTrigger:

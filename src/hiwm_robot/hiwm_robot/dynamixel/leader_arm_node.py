@@ -1,28 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """A leader arm as an operator's device: who holds its dead-man drives with it.
 
-A thread reads the servos; all else happens in the executor's thread. The arm has a position, so the
-multiplexer's file names the device `leader` with the handover `passive`.
+A thread reads the servos and lets them bear the arm's weight if it is to; all else happens in the
+executor's thread. The arm has a position, so the multiplexer's file names the device `leader` with
+the handover `passive`.
 """
 
 from __future__ import annotations
 
+import atexit
 import getpass
 import secrets
 import sys
 import threading
 import time
 
+from diagnostic_msgs.msg import DiagnosticArray
 from hiwm_msgs.msg import MuxState, RigState
 from hiwm_msgs.srv import Takeover
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 from std_msgs.msg import Bool
+from std_srvs.srv import SetBool
 
 from hiwm_core import contract
 from hiwm_core.action import Action, Source, clip_values
-from hiwm_core.error import ConfigurationError
+from hiwm_core.error import ConfigurationError, HiwmError
 from hiwm_core.parameter import Parameter
 from hiwm_core.task import load_task
 from hiwm_rig.base_node import client, declare, profile_of, publisher, run_node, subscription
@@ -30,7 +34,9 @@ from hiwm_rig.conversion import action_message
 from hiwm_robot.dynamixel.arm_file import LEADER, open_arm_file
 from hiwm_robot.dynamixel.bus import ServoBus
 from hiwm_robot.dynamixel.command_space import command_space
-from hiwm_robot.dynamixel.leader import GripperTrigger, HeldLevel, Leader
+from hiwm_robot.dynamixel.gravity import GravityCompensation
+from hiwm_robot.dynamixel.leader import STALE, GripperTrigger, HeldLevel, Leader
+from hiwm_robot.dynamixel.leader_diagnostics import leader_statuses
 from hiwm_robot.dynamixel.port import ServoPort
 
 DEVICE = 'leader'
@@ -50,10 +56,16 @@ PARAMETERS = {
         0.5, 'opening of the gripper, 0 to 1, that counts as squeezed', low=0.05, high=0.8
     ),
     'takes_over': Parameter(True, 'ask for the wheel when the dead-man is pressed'),
+    'gravity_compensation': Parameter(
+        False, "let the servos bear the arm's own weight, as its file's `compensation` says"
+    ),
 }
 SAMPLES_PER_PERIOD = 2
 FREE = (MuxState.PHASE_AUTONOMOUS, MuxState.PHASE_PAUSED)
-LONGEST_END = 2.0  # s
+LONGEST_END = 5.0  # s
+LOOK = 0.1  # s between looks at what the leader says of itself
+TELL = 1.0  # s between diagnostics where nothing is new
+STEADY_CLOCK = Clock(clock_type=ClockType.STEADY_TIME)
 
 
 class LeaderArmNode(Node):
@@ -85,11 +97,11 @@ class LeaderArmNode(Node):
             ServoPort(config.port, config.baud_rate),
             {joint.servo: joint.name for joint in config.joints},
         )
-        self._leader = Leader(config, bus, command_space(self._task, config))
+        bears = values['gravity_compensation']
+        compensation = GravityCompensation(config) if bears else None
+        self._leader = Leader(config, bus, command_space(self._task, config), compensation)
         self._leader.connect()
         self._period = 1.0 / config.rate
-        self._reader = threading.Thread(target=self._read, name='leader', daemon=True)
-        self._reader.start()
         self._actions = publisher(self, contract.OPERATOR_ACTION)
         self._takeover = client(self, contract.TAKEOVER)
         subscription(self, contract.RIG_STATE, self._on_rig)
@@ -97,30 +109,47 @@ class LeaderArmNode(Node):
         self.create_subscription(
             Bool, values['deadman_topic'], self._on_pedal, profile_of(contract.COMMAND)
         )
-        self.create_timer(
-            self._task.period / SAMPLES_PER_PERIOD,
-            self._sample,
-            clock=Clock(clock_type=ClockType.STEADY_TIME),
-        )
+        self._diagnostics = publisher(self, contract.DIAGNOSTICS)
+        self.create_service(SetBool, '~/compensation', self._on_compensation)
+        for period, act in (
+            (self._task.period / SAMPLES_PER_PERIOD, self._sample),
+            (LOOK, self._look),
+            (TELL, self._tell),
+        ):
+            self.create_timer(period, act, clock=STEADY_CLOCK)
+        self._told = (self._leader.phase, '')
         self.get_logger().info(
             f"leader '{config.name}' on {config.port}, held by '{self._operator_id}'"
         )
+        if bears:
+            self._leader.bear(True)
+        self._reader = threading.Thread(target=self._read, name='leader', daemon=True)
+        # However the process ends, if it can still do anything.
+        atexit.register(self._let_go)
+        self._reader.start()
 
     def destroy_node(self) -> None:
-        """End the thread and close the port before anything else goes."""
-        if hasattr(self, '_reader'):
-            self._ended.set()
-            self._reader.join(LONGEST_END)
-            self._leader.close()
+        """Torque off and the port closed, before anything else goes."""
+        self._let_go()
         super().destroy_node()
 
+    def _let_go(self) -> None:
+        if hasattr(self, '_reader') and self._reader.ident is not None:
+            self._ended.set()
+            self._reader.join(LONGEST_END)
+
     def _read(self) -> None:
-        """In the thread."""
+        """In the thread, to which the servos belong."""
         due = time.monotonic()
-        while not self._ended.is_set():
-            self._leader.read()
-            due = max(due + self._period, time.monotonic())
-            self._ended.wait(due - time.monotonic())
+        try:
+            while not self._ended.is_set():
+                self._leader.read()
+                due = max(due + self._period, time.monotonic())
+                self._ended.wait(due - time.monotonic())
+        except Exception as error:
+            self._leader.sentence = f'the leader is read no more: {error!r}; start it again'
+        finally:
+            self._leader.close()
 
     # -- the graph -------------------------------------------------------------------------------
 
@@ -144,9 +173,10 @@ class LeaderArmNode(Node):
         """Tell where the leader is and whether its dead-man is pressed."""
         pose = self._leader.pose
         if pose is None:
-            if self._leader.sentence != self._said:
-                self._said = self._leader.sentence
-                self.get_logger().error(self._said)
+            sentence = self._leader.sentence or f'the leader was not read for {STALE:g} s'
+            if sentence != self._said:
+                self._said = sentence
+                self.get_logger().error(sentence)
             # Lost samples are a release.
             self._pressed = False
             return
@@ -171,6 +201,37 @@ class LeaderArmNode(Node):
         )
         stamp = self.get_clock().now().to_msg()
         self._actions.publish(action_message(self._task, action, stamp))
+
+    def _look(self) -> None:
+        """What is new about what bears the leader is told at once."""
+        seen = (self._leader.phase, self._leader.message)
+        if seen == self._told:
+            return
+        self._told = seen
+        phase, message = seen
+        if message:
+            self.get_logger().error(message)
+        else:
+            self.get_logger().info(f'the leader is {phase.value}')
+        self._tell()
+
+    def _tell(self) -> None:
+        array = DiagnosticArray(status=leader_statuses(self.get_name(), self._leader))
+        array.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(array)
+
+    def _on_compensation(
+        self, request: SetBool.Request, response: SetBool.Response
+    ) -> SetBool.Response:
+        on = bool(request.data)
+        try:
+            self._leader.bear(on)
+        except HiwmError as error:
+            response.success, response.message = False, error.message
+        else:
+            response.success = True
+            response.message = '' if on else 'hold the leader: its servos let go'
+        return response
 
     def _ask(self) -> None:
         if not self._takeover.service_is_ready():

@@ -6,8 +6,10 @@ from __future__ import annotations
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 import numpy as np
 
+from hiwm_robot.dynamixel.arm_config import ArmConfig
 from hiwm_robot.dynamixel.arm_phase import ArmPhase
 from hiwm_robot.dynamixel.arm_process import ArmProcess
+from hiwm_robot.dynamixel.arm_safety import Measured
 
 # Of the temperature limit, degC below it.
 WARM = 5.0
@@ -17,7 +19,8 @@ LEVELS = {ArmPhase.FAULT: DiagnosticStatus.ERROR, ArmPhase.STOPPED: DiagnosticSt
 
 def arm_statuses(name: str, arm: ArmProcess) -> list[DiagnosticStatus]:
     """The statuses; servos only after their first measurement."""
-    return [_arm_status(name, arm), *_servo_statuses(name, arm)]
+    fault = arm.message if arm.faulty else ''
+    return [_arm_status(name, arm), *servo_statuses(name, arm.config, arm.measured, fault)]
 
 
 def _arm_status(name: str, arm: ArmProcess) -> DiagnosticStatus:
@@ -46,21 +49,23 @@ def _arm_status(name: str, arm: ArmProcess) -> DiagnosticStatus:
     )
 
 
-def _servo_statuses(name: str, arm: ArmProcess) -> list[DiagnosticStatus]:
-    measured = arm.measured
+def servo_statuses(
+    name: str, config: ArmConfig, measured: Measured | None, fault: str
+) -> list[DiagnosticStatus]:
+    """One for each servo, once it is measured; `fault` is a sentence that may name one."""
     if measured is None:
         return []
     found = []
-    for place, joint in enumerate(arm.config.joints):
+    for place, joint in enumerate(config.joints):
         temperature = float(measured.temperatures[place])
         who = f'servo {joint.servo} ({joint.name})'
         level, message = DiagnosticStatus.OK, 'as it should be'
-        if temperature >= arm.config.limits.temperature - WARM:
+        if temperature >= config.limits.temperature - WARM:
             level, message = DiagnosticStatus.WARN, f'{temperature:.0f} degC'
         if measured.alerts[place]:
             level, message = DiagnosticStatus.ERROR, 'hardware error'
-        if arm.faulty and who in arm.message:
-            level, message = DiagnosticStatus.ERROR, arm.message
+        if who in fault:
+            level, message = DiagnosticStatus.ERROR, fault
         found.append(
             DiagnosticStatus(
                 level=level,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 import random
+from typing import Protocol
 
 from hiwm_robot.dynamixel import control_table as table
 from hiwm_robot.dynamixel.emulator.packet import (
@@ -49,6 +50,14 @@ class BusFaults:
     dead: bool = False
 
 
+class Body(Protocol):
+    """What hangs on the servos' outputs."""
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and move them."""
+        ...
+
+
 class EmulatedBus:
     """Servos on one wire.
 
@@ -56,6 +65,7 @@ class EmulatedBus:
         servos: Each with an id of its own.
         baud_rate: Bits/s on the wire.
         seed: Of the faults that are drawn.
+        body: What moves those that hold no position; None: nothing does.
 
     Attributes:
         faults: What goes wrong; change it at any time.
@@ -63,12 +73,17 @@ class EmulatedBus:
     """
 
     def __init__(
-        self, servos: Iterable[EmulatedServo], baud_rate: int = 1_000_000, seed: int = 0
+        self,
+        servos: Iterable[EmulatedServo],
+        baud_rate: int = 1_000_000,
+        seed: int = 0,
+        body: Body | None = None,
     ) -> None:
         self.servos = {servo.number: servo for servo in servos}
         self.baud_rate = baud_rate
         self.faults = BusFaults()
         self.instructions = 0
+        self._body = body
         self._decoder = Decoder()
         self._random = random.Random(seed)
         self._now: float | None = None
@@ -88,6 +103,8 @@ class EmulatedBus:
             self._now = now
             for servo in self.servos.values():
                 servo.advance(elapsed)
+            if self._body is not None:
+                self._body.advance(elapsed)
 
     def receive(
         self, data: bytes, now: float, baud_rate: int | None = None

@@ -63,6 +63,10 @@ def _put(device: SerialDevice, values: list[float]) -> None:
     _servo(device, values[0]).put(values[1])
 
 
+def _push(device: SerialDevice, values: list[float]) -> None:
+    _servo(device, values[0]).push = values[1]
+
+
 def _unplug(device: SerialDevice, values: list[float]) -> None:
     device.unplug()
 
@@ -77,6 +81,7 @@ def _state(device: SerialDevice, values: list[float]) -> dict[str, Any]:
             'torque': servo.torque,
             'position': servo.position,
             'velocity': servo.velocity,
+            'current': servo.current,
             'goal': servo.value(table.GOAL_POSITION) * table.RADIANS_PER_TICK,
             'bus_watchdog': servo.value(table.BUS_WATCHDOG),
             'hardware_error': servo.value(table.HARDWARE_ERROR),
@@ -109,6 +114,7 @@ COMMANDS = {
     'heat': Command('ID CELSIUS', 'the servo is so hot', _heat),
     'fail': Command('ID BITS', 'the servo reports this hardware error', _fail),
     'put': Command('ID RADIANS', 'the output is moved by hand', _put),
+    'push': Command('ID NEWTONMETRES', 'a hand turns the output; needs --weight', _push),
     'unplug': Command('', 'the port vanishes', _unplug),
     'plug': Command('', 'the port returns', _plug),
     'goals': Command('', 'tell which goals were accepted since the last time, as JSON', _goals),

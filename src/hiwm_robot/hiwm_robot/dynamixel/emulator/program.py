@@ -15,22 +15,32 @@ import tempfile
 
 from hiwm_core.error import HiwmError
 from hiwm_robot.dynamixel.arm_config import ArmConfig, read_arm
-from hiwm_robot.dynamixel.emulator.bus import EmulatedBus
+from hiwm_robot.dynamixel.emulator.bus import Body, EmulatedBus
 from hiwm_robot.dynamixel.emulator.commands import help_lines, perform
 from hiwm_robot.dynamixel.emulator.serial_device import SerialDevice
 from hiwm_robot.dynamixel.emulator.servo import EmulatedServo
 
+HEAVIEST = 10.0
 PRIORITY = 50  # in real time, where the system allows it
 
 
 def emulated_bus(
-    config: ArmConfig, seed: int = 0, angles: list[float] | None = None
+    config: ArmConfig,
+    seed: int = 0,
+    angles: list[float] | None = None,
+    weight: float = 0.0,
 ) -> EmulatedBus:
     """The servos that an arm's file asks for.
 
     Args:
+        config: The arm.
         seed: Of the faults that are drawn.
         angles: rad of each joint at the beginning; None: at 0, or as near as its limits allow.
+        weight: Of the links, as a share of what the URDF says; 0: there are no links, and a servo
+            that holds no position stays where it is put.
+
+    Raises:
+        ConfigurationError: There is a weight, and the URDF cannot be used.
     """
     if angles is None:
         angles = [min(max(0.0, joint.low), joint.high) for joint in config.joints]
@@ -40,7 +50,13 @@ def emulated_bus(
         )
         for joint, angle in zip(config.joints, angles, strict=True)
     ]
-    return EmulatedBus(servos, config.baud_rate, seed)
+    body: Body | None = None
+    if weight:
+        # MuJoCo takes its time to be imported, and servos without links do not need it.
+        from hiwm_robot.dynamixel.emulator.arm_body import ArmBody  # noqa: PLC0415
+
+        body = ArmBody(config, servos, weight)
+    return EmulatedBus(servos, config.baud_rate, seed, body)
 
 
 def _arguments() -> argparse.Namespace:
@@ -55,6 +71,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='of the faults that are drawn')
     parser.add_argument(
         '--angles', type=float, nargs='+', help='rad of every joint at the beginning; default: 0'
+    )
+    parser.add_argument(
+        '--weight',
+        type=float,
+        default=0.0,
+        help="of the arm's links, as a share of the URDF's: a limp arm falls; default: 0, it stays",
     )
     return parser.parse_args()
 
@@ -71,7 +93,9 @@ def main() -> int:
             raise HiwmError(f'there is no folder {link.parent} for the port; make it first')
         if link.exists() and not link.is_symlink():
             raise HiwmError(f'{link} is there already and no link; choose another --link')
-        bus = emulated_bus(config, arguments.seed, arguments.angles)
+        if not 0.0 <= arguments.weight <= HEAVIEST:
+            raise HiwmError(f'--weight is {arguments.weight:g}; it must be 0 to {HEAVIEST:g}')
+        bus = emulated_bus(config, arguments.seed, arguments.angles, arguments.weight)
         device = SerialDevice(bus, link)
     except HiwmError as error:
         print(f'bus_emulator: {error.message}', file=sys.stderr)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One emulated X-series servo: its control table, its motion and its ways to fail.
 
-Position control alone is emulated. The output follows the goal with a first-order lag, no faster
-than the profile velocity or the model's top speed allow. With the torque off it stays where it is
-put. Time is what it is told; nothing here reads a clock.
+Position control and current control are emulated. In position control the output follows the goal
+with a first-order lag, no faster than the profile velocity or the model's top speed allow. In
+current control, and with the torque off, it stays where it is put, unless an `ArmBody` moves it.
+Time is what it is told; nothing here reads a clock.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ FACTORY: dict[Register, int] = {
 }
 GAIN_RESET = {table.POSITION_P_GAIN: 800, table.POSITION_I_GAIN: 0, table.POSITION_D_GAIN: 0}
 GOALS = (table.GOAL_POSITION, table.GOAL_CURRENT)
+CURRENT_MODES = (OperatingMode.CURRENT, OperatingMode.CURRENT_BASED_POSITION)
 
 
 class EmulatedServo:
@@ -61,6 +63,8 @@ class EmulatedServo:
         load: Share of the current limit that something outside pushes with; above 1 the servo
             cannot hold it, and shuts down by overload after a while.
         heat: degC above the room.
+        carried: Whether an `ArmBody` moves it where it holds no position.
+        push: N m, with which a hand turns the output; only an `ArmBody` feels it.
         goals: The newest goal positions that were accepted, rad, newest last.
         lowest: rad, of all of them since `forget_goals`.
         highest: rad.
@@ -75,6 +79,8 @@ class EmulatedServo:
         self.model = model
         self.load = 0.0
         self.heat = 0.0
+        self.carried = False
+        self.push = 0.0
         self.goals: deque[float] = deque(maxlen=KEPT_GOALS)
         self.goal_age = self.still_for = 0.0
         self.forget_goals()
@@ -110,6 +116,19 @@ class EmulatedServo:
         return bool(self._table[table.TORQUE_ENABLE.address])
 
     @property
+    def holds_position(self) -> bool:
+        """Whether the motor is powered and goes to a position, whatever pushes."""
+        return self.torque and self.value(table.OPERATING_MODE) != OperatingMode.CURRENT
+
+    @property
+    def current(self) -> float:
+        """A, that current control drives the motor with; 0 in any other mode."""
+        if not self.torque or self.holds_position or self.model.current_unit is None:
+            return 0.0
+        limit = self.value(table.CURRENT_LIMIT)
+        return max(-limit, min(limit, self.value(table.GOAL_CURRENT))) * self.model.current_unit
+
+    @property
     def return_level(self) -> int:
         """Which instructions it answers: 0 pings, 1 reads too, 2 all."""
         return self.value(table.STATUS_RETURN_LEVEL)
@@ -124,9 +143,9 @@ class EmulatedServo:
         data = self._table[register.address : register.address + register.size]
         return int.from_bytes(data, 'little', signed=register.signed)
 
-    def put(self, position: float) -> None:
-        """Move the output by hand."""
-        self._position = position
+    def put(self, position: float, velocity: float = 0.0) -> None:
+        """Move the output to a position in rad, where it turns with rad/s."""
+        self._position, self._velocity = position, velocity
 
     def forget_goals(self) -> None:
         """Look at goals anew."""
@@ -148,15 +167,19 @@ class EmulatedServo:
         self.still_for += seconds
         watchdog = self.value(table.BUS_WATCHDOG)
         if watchdog > 0 and self.torque and self._quiet > watchdog * table.WATCHDOG_TICK:
-            # It stops where it is, and takes no goal until the watchdog is cleared.
+            # It stops where it is, and takes no goal until the watchdog is cleared. In current
+            # control it is free then, as users of real ones have found.
             self._set(table.BUS_WATCHDOG, table.WATCHDOG_TRIPPED)
+            self._set(table.GOAL_CURRENT, 0)
             self._set(table.GOAL_POSITION, round(self._position / table.RADIANS_PER_TICK))
             self.goal_age = 0.0
-        if self.torque:
+        if self.holds_position:
             self._move(seconds)
+        elif not self.carried:
+            self._velocity = 0.0
+        if self.torque:
             self._strain(seconds)
         else:
-            self._velocity = 0.0
             self._overloaded = 0.0
         if abs(self._velocity) > STILL:
             self.still_for = 0.0
@@ -216,13 +239,25 @@ class EmulatedServo:
             return StatusError.RESULT_FAIL
         before = bytes(self._table)
         self._table[address:end] = data
+        if not self._mode_is_known(touched):
+            self._table[:] = before
+            return StatusError.DATA_RANGE
         if not self._goal_is_allowed(touched):
             self._table[:] = before
             return StatusError.DATA_LIMIT
         self._after_write(touched, before)
         return StatusError.NONE
 
+    def _mode_is_known(self, touched: list[Register]) -> bool:
+        if table.OPERATING_MODE not in touched or self.model.current_unit is not None:
+            return True
+        return self.value(table.OPERATING_MODE) not in CURRENT_MODES
+
     def _goal_is_allowed(self, touched: list[Register]) -> bool:
+        if table.GOAL_CURRENT in touched:
+            most = self.value(table.CURRENT_LIMIT)
+            if not -most <= self.value(table.GOAL_CURRENT) <= most:
+                return False
         if table.GOAL_POSITION not in touched:
             return True
         if self.value(table.OPERATING_MODE) != OperatingMode.POSITION:
@@ -234,9 +269,12 @@ class EmulatedServo:
         if table.GOAL_POSITION in touched:
             self._note_goal(before)
         if table.OPERATING_MODE in touched:
-            # The e-manual: a change of the mode resets the gains.
+            # The e-manual: a change of the mode resets the gains, the profile, and the goal current
+            # to the whole current limit.
             for register, value in GAIN_RESET.items():
                 self._set(register, value)
+            self._set(table.PROFILE_VELOCITY, 0)
+            self._set(table.GOAL_CURRENT, self.value(table.CURRENT_LIMIT))
         if (
             table.TORQUE_ENABLE in touched
             and self.torque
@@ -277,14 +315,21 @@ class EmulatedServo:
         """The present values in the table."""
         self._set(table.PRESENT_POSITION, round(self._position / table.RADIANS_PER_TICK))
         self._set(table.PRESENT_VELOCITY, round(self._velocity / table.RADIANS_PER_SECOND))
+        self._set(table.PRESENT_CURRENT, max(-32768, min(32767, self._present_current())))
+        self._set(table.PRESENT_TEMPERATURE, min(255, round(ROOM_TEMPERATURE + self.heat)))
+
+    def _present_current(self) -> int:
+        """Counts; of the load where the model measures no current."""
+        unit = self.model.current_unit
+        if unit is not None and not self.holds_position:
+            return round(self.current / unit)
         share = self.load if self.torque else 0.0
         share += MOTION_SHARE * self._velocity / self.model.top_speed
-        full = 1000 if self.model.current_unit is None else self.value(table.CURRENT_LIMIT)
-        self._set(table.PRESENT_CURRENT, max(-32768, min(32767, round(share * full))))
-        self._set(table.PRESENT_TEMPERATURE, min(255, round(ROOM_TEMPERATURE + self.heat)))
+        return round(share * (1000 if unit is None else self.value(table.CURRENT_LIMIT)))
 
     def _power_up(self) -> None:
         self._velocity = self._overloaded = self._quiet = 0.0
+        self._set(table.GOAL_CURRENT, self.value(table.CURRENT_LIMIT))
         self._set(table.GOAL_POSITION, round(self._position / table.RADIANS_PER_TICK))
 
     def _set(self, register: Register, count: int) -> None:
