@@ -17,8 +17,9 @@ import sys
 import numpy as np
 from tqdm import tqdm
 
+from hiwm_core.command import run_command
 from hiwm_core.episodes import read_episodes
-from hiwm_core.error import ConfigurationError, HiwmError
+from hiwm_core.error import ConfigurationError
 from hiwm_core.json_file import write_json
 from hiwm_core.lerobot_dataset import LeRobotWriter
 from hiwm_core.lerobot_environment import has_lerobot, lerobot_command
@@ -113,30 +114,27 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Entry point; goes on in LeRobot's environment."""
     given = arguments()
-    try:
-        if not has_lerobot():
-            command, environment = lerobot_command('hiwm_core.export_lerobot', sys.argv[1:])
-            os.execve(command[0], command, environment)
-        figures = export(
-            given.sessions,
-            given.out,
-            load_task(given.task),
-            Wanted(
-                labels=frozenset(Label[name.upper()] for name in given.labels),
-                successful=given.successful,
-                least_fidelity=given.least_fidelity,
-            ),
-            weighting=Weighting(given.weighting),
-            video=given.video,
-        )
-        if given.json is not None:
-            write_json(given.json, figures)
-    except HiwmError as error:
-        print(f'export_lerobot: {error.message}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print('export_lerobot: stopped; nothing was written', file=sys.stderr)
-        return 130
+    return run_command('export_lerobot', lambda: _export(given), 'stopped; nothing was written')
+
+
+def _export(given: argparse.Namespace) -> int:
+    if not has_lerobot():
+        command, environment = lerobot_command('hiwm_core.export_lerobot', sys.argv[1:])
+        os.execve(command[0], command, environment)
+    figures = export(
+        given.sessions,
+        given.out,
+        load_task(given.task),
+        Wanted(
+            labels=frozenset(Label[name.upper()] for name in given.labels),
+            successful=given.successful,
+            least_fidelity=given.least_fidelity,
+        ),
+        weighting=Weighting(given.weighting),
+        video=given.video,
+    )
+    if given.json is not None:
+        write_json(given.json, figures)
     print(
         f'{given.out}: {figures["episodes"]} episodes, {figures["steps"]} steps, '
         f'{figures["weighted_steps"]} of them to learn from'

@@ -11,8 +11,8 @@ import sys
 from tqdm import tqdm
 
 from hiwm_core.bag_reader import find_bags
+from hiwm_core.command import run_command
 from hiwm_core.episodes import sessions_of
-from hiwm_core.error import HiwmError
 from hiwm_core.json_file import write_json
 from hiwm_core.session_table import RECOVERED, WHOLE, session_row, table_text
 
@@ -47,13 +47,7 @@ def main() -> int:
     )
     parser.add_argument('--json', type=Path, help='where the table goes as JSON')
     given = parser.parse_args()
-    try:
-        return list_sessions(given.list, given.json)
-    except HiwmError as error:
-        print(f'sessions: {error.message}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return run_command('sessions', lambda: list_sessions(given.list, given.json))
 
 
 if __name__ == '__main__':

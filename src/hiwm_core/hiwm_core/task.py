@@ -16,72 +16,16 @@ import yaml
 
 from hiwm_core.entry import Entry
 from hiwm_core.error import ConfigurationError, HiwmError
+from hiwm_core.task_parts import (
+    ActionVariable,
+    Actuation,
+    Body,
+    Camera,
+    JointVariable,
+    SceneVariable,
+)
 
 FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class ActionVariable:
-    """One commanded value: `low`, `high` and `max_step` (largest change per step) are in `unit`."""
-
-    name: str
-    unit: str
-    low: float
-    high: float
-    max_step: float
-
-
-@dataclass(frozen=True)
-class JointVariable:
-    """One measured value."""
-
-    name: str
-    unit: str
-
-
-@dataclass(frozen=True)
-class SceneVariable:
-    """One thing known of the scene; `wraps` marks an angle whose range closes on itself."""
-
-    name: str
-    unit: str
-    low: float
-    high: float
-    wraps: bool = False
-
-
-@dataclass(frozen=True)
-class Body:
-    """A thing in the scene: which scene variables are its pose, and landmarks fixed to it.
-
-    `points` has shape (P, D), metres in the body's own frame. A body without an `angle` is a point.
-    """
-
-    name: str
-    position: tuple[str, ...]
-    angle: str | None
-    points: tuple[tuple[float, ...], ...]
-
-
-@dataclass(frozen=True)
-class Actuation:
-    """The joints whose values are the position of a body."""
-
-    joints: tuple[str, ...]
-    body: str
-
-
-@dataclass(frozen=True)
-class Camera:
-    """Size in pixels, the pinhole matrix in pixels, and the scale of the workspace plane."""
-
-    width: int
-    height: int
-    metres_per_pixel: float
-    fx: float
-    fy: float
-    cx: float
-    cy: float
 
 
 @dataclass(frozen=True)
@@ -239,12 +183,12 @@ def parse_task(text: str, source: str) -> Task:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigurationError(f'{source} is not YAML: {error}') from error
-    task = _build(Entry(data, source))
+    task = _read(Entry(data, source))
     _check(task, source)
     return task
 
 
-def _build(file: Entry) -> Task:
+def _read(file: Entry) -> Task:
     success, reset, console = file.entry('success'), file.entry('reset'), file.entry('console')
     keys = console.entry('keys')
     task = Task(
@@ -253,80 +197,24 @@ def _build(file: Entry) -> Task:
         simulator=file.text('simulator'),
         rate=file.number('rate'),
         episode_steps=file.integer('episode_steps'),
-        camera=_build_camera(file.entry('camera')),
-        actions=tuple(_build_action(entry) for entry in file.entries('actions')),
-        joints=tuple(_build_joint(entry) for entry in file.entries('joints')),
-        scene=tuple(_build_scene_variable(entry) for entry in file.entries('scene')),
-        bodies=tuple(_build_body(entry) for entry in file.entries('bodies')),
-        actuated=tuple(_build_actuation(entry) for entry in file.entries('actuated')),
+        camera=Camera.read(file.entry('camera')),
+        actions=tuple(ActionVariable.read(entry) for entry in file.entries('actions')),
+        joints=tuple(JointVariable.read(entry) for entry in file.entries('joints')),
+        scene=tuple(SceneVariable.read(entry) for entry in file.entries('scene')),
+        bodies=tuple(Body.read(entry) for entry in file.entries('bodies')),
+        actuated=tuple(Actuation.read(entry) for entry in file.entries('actuated')),
         progress_name=success.text('progress'),
         success_above=success.number('above'),
         reset={name: reset.range(name) for name in reset.names()},
-        keys={key: _build_moves(keys.entry(key)) for key in keys.names()},
-        target=_build_moves(success.entry('target')) if 'target' in success else {},
+        keys={key: _moves(keys.entry(key)) for key in keys.names()},
+        target=_moves(success.entry('target')) if 'target' in success else {},
     )
     for entry in (file, success, console):
         entry.finish()
     return task
 
 
-def _build_camera(entry: Entry) -> Camera:
-    camera = Camera(
-        width=entry.integer('width'),
-        height=entry.integer('height'),
-        metres_per_pixel=entry.number('metres_per_pixel'),
-        fx=entry.number('fx'),
-        fy=entry.number('fy'),
-        cx=entry.number('cx'),
-        cy=entry.number('cy'),
-    )
-    entry.finish()
-    return camera
-
-
-def _build_action(entry: Entry) -> ActionVariable:
-    variable = ActionVariable(
-        entry.text('name'),
-        entry.text('unit'),
-        entry.number('low'),
-        entry.number('high'),
-        entry.number('max_step'),
-    )
-    entry.finish()
-    return variable
-
-
-def _build_joint(entry: Entry) -> JointVariable:
-    variable = JointVariable(entry.text('name'), entry.text('unit'))
-    entry.finish()
-    return variable
-
-
-def _build_scene_variable(entry: Entry) -> SceneVariable:
-    low, high = entry.range('range')
-    variable = SceneVariable(entry.text('name'), entry.text('unit'), low, high, entry.flag('wraps'))
-    entry.finish()
-    return variable
-
-
-def _build_body(entry: Entry) -> Body:
-    body = Body(
-        entry.text('name'),
-        entry.texts('position'),
-        entry.text('angle') if 'angle' in entry else None,
-        entry.points('points'),
-    )
-    entry.finish()
-    return body
-
-
-def _build_actuation(entry: Entry) -> Actuation:
-    actuation = Actuation(entry.texts('joints'), entry.text('body'))
-    entry.finish()
-    return actuation
-
-
-def _build_moves(entry: Entry) -> dict[str, float]:
+def _moves(entry: Entry) -> dict[str, float]:
     return {name: entry.number(name) for name in entry.names()}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import sys
 
 from hiwm_core.bag_recovery import recover_bag, unfinished_bags
+from hiwm_core.command import run_command
 from hiwm_core.error import HiwmError
 from hiwm_core.live_mark import BeingRecordedError, is_held
 from hiwm_intervention.session_report import write_report
@@ -56,11 +57,11 @@ def main() -> int:
     parser.add_argument('path', type=Path, help='a folder of sessions, a session, or a bag')
     arguments = parser.parse_args()
     os.nice(NICENESS)
-    try:
-        return recover(arguments.path.expanduser().absolute())
-    except KeyboardInterrupt:
-        print('interrupted; what is not whole yet is as it was', file=sys.stderr)
-        return 130
+    return run_command(
+        'recover',
+        lambda: recover(arguments.path.expanduser().absolute()),
+        'interrupted; what is not whole yet is as it was',
+    )
 
 
 if __name__ == '__main__':

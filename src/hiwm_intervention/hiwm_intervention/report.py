@@ -12,6 +12,7 @@ import sys
 
 from tqdm import tqdm
 
+from hiwm_core.command import run_command
 from hiwm_core.error import HiwmError
 from hiwm_intervention.session_report import PAGE_NAME, write_report
 from hiwm_intervention.summary_file import bags_of, summary_path
@@ -52,11 +53,11 @@ def main() -> int:
         '--anew', action='store_true', help='read the bags again, also where a summary lies beside'
     )
     arguments = parser.parse_args()
-    try:
-        return report(arguments.path.expanduser().absolute(), anew=arguments.anew)
-    except KeyboardInterrupt:
-        print('interrupted; what was written is whole', file=sys.stderr)
-        return 130
+    return run_command(
+        'report',
+        lambda: report(arguments.path.expanduser().absolute(), anew=arguments.anew),
+        'interrupted; what was written is whole',
+    )
 
 
 if __name__ == '__main__':

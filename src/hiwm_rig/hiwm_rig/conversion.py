@@ -15,7 +15,8 @@ from hiwm_core.action import Action, Source, read_values
 from hiwm_core.alignment import pixels_of
 from hiwm_core.contract import CAMERA_FRAME_ID
 from hiwm_core.error import HiwmError
-from hiwm_core.task import Camera, Task
+from hiwm_core.task import Task
+from hiwm_core.task_parts import Camera
 
 
 def time_message(nanoseconds: int) -> Time:

@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from hiwm_msgs.msg import Action as ActionMessage
-from hiwm_msgs.msg import TreeBranch, TreeEvent, TreeNode
+from hiwm_msgs.msg import TreeEvent
 import numpy as np
 import rclpy
 from rclpy.clock import Clock, ClockType
@@ -26,7 +26,7 @@ from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_core.parameter import Parameter
 from hiwm_core.rig import Mode, Pace, Rig
 from hiwm_core.rollout import MOST_CONTINUATIONS
-from hiwm_core.rollout_tree import Branch, Node, RolloutTree
+from hiwm_core.rollout_tree import Node, RolloutTree
 from hiwm_core.task import Task, load_task
 from hiwm_rig.base_node import SHUTDOWN_ERRORS, DeviceNode, declare, serve, subscription
 from hiwm_rig.conversion import action_of, nanoseconds_of
@@ -37,9 +37,9 @@ from hiwm_rig.rig_publisher import RigPublisher
 from hiwm_rig.rollout_server import RolloutServer
 from hiwm_rig.stepper import Stepper
 from hiwm_rig.steps import Steps
+from hiwm_rig.tree_service import fill_tree
 
 MOST_STEPS = 100
-MOST_NODES = 1000
 LAST_WORDS = 0.5  # s, from a fault that ends the process to its end
 STEADY_CLOCK = Clock(clock_type=ClockType.STEADY_TIME)
 
@@ -368,37 +368,4 @@ class RigNode(DeviceNode):
         response.advance, response.speed = int(self._pacing.advance), self._pacing.speed
 
     def _on_get_tree(self, request: Any, response: Any) -> None:
-        tree = self._rig.tree
-        first = int(request.after_node) + 1
-        count = min(request.max_nodes or MOST_NODES, 100 * MOST_NODES)
-        last = min(first + count, len(tree.nodes) + 1)
-        response.nodes = [_node_message(tree.nodes[number]) for number in range(first, last)]
-        response.branches = [_branch_message(branch) for branch in tree.branches.values()]
-        response.head, response.epoch = tree.head, tree.epoch
-        response.node_count = len(tree.nodes)
-        response.checkpoint_names = list(tree.checkpoints)
-        response.checkpoint_nodes = list(tree.checkpoints.values())
-
-
-def _node_message(node: Node) -> TreeNode:
-    return TreeNode(
-        node=node.id,
-        parent=node.parent,
-        step=node.step,
-        epoch=node.epoch,
-        branch=node.branch,
-        source=int(node.source),
-        progress=float(node.progress),
-        success=float(node.success),
-    )
-
-
-def _branch_message(branch: Branch) -> TreeBranch:
-    return TreeBranch(
-        name=branch.name,
-        root=branch.root,
-        fork=branch.fork,
-        head=branch.head,
-        label=int(branch.label),
-        note=branch.note,
-    )
+        fill_tree(self._rig.tree, request, response)

@@ -19,58 +19,23 @@ from typing import Any, NoReturn
 from rclpy.utilities import remove_ros_args
 from tqdm import tqdm
 
-from hiwm_core import contract
+from hiwm_core.command import INTERRUPTED, run_command
 from hiwm_core.episodes import read_episodes
 from hiwm_core.error import HiwmError
-from hiwm_core.session_bag import SessionBag
 from hiwm_core.task import load_task
 from hiwm_robot.collection import (
     KINDS,
     Job,
     Outcome,
     Settings,
-    drive,
     episode_folder,
     finished_outcome,
     make_driver,
     prepare,
     run_jobs,
-    unfinished,
 )
 from hiwm_robot.coverage import draw_coverage
-from hiwm_robot.episode_bag import write_episode
-
-INTERRUPTED = 130
-
-
-def make_episode(job: Job) -> Outcome:
-    """Run one episode and write its bag. Raises HiwmError if it cannot be written."""
-    task, rig, trajectory = drive(job)
-    steps = len(trajectory.actions)
-    custom_data = {
-        'kind': job.settings.kind,
-        'seed': str(job.seed),
-        'task': task.name,
-        'session': job.folder.name,
-        'success': 'true' if trajectory.success else 'false',
-        'steps': str(steps),
-    }
-    with unfinished(job) as folder, SessionBag(folder, contract.RIG_TOPICS, custom_data) as bag:
-        write_episode(
-            bag,
-            task,
-            observations=trajectory.observations,
-            actions=trajectory.actions,
-            sources=[trajectory.source] * steps,
-            device=trajectory.device,
-            rig=rig,
-            session=job.folder.name,
-            seed=job.seed,
-        )
-    return Outcome(job.seed, trajectory.success, steps)
-
-
-# -- the command ---------------------------------------------------------------------------------
+from hiwm_robot.episode_bag import make_episode
 
 
 class _Parser(argparse.ArgumentParser):
@@ -205,10 +170,5 @@ def main(argv: list[str] | None = None) -> int:
     # Several threads of one small network disturb each other and the other workers.
     os.environ.setdefault('OMP_NUM_THREADS', '1')
     given = remove_ros_args(sys.argv)[1:] if argv is None else argv
-    try:
-        return _collect(_parser().parse_args(given))
-    except HiwmError as error:
-        print(f'collect: {error.message}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    arguments = _parser().parse_args(given)
+    return run_command('collect', lambda: _collect(arguments))

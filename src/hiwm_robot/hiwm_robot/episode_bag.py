@@ -28,11 +28,39 @@ from hiwm_rig.conversion import (
     joint_message,
     time_message,
 )
+from hiwm_robot.collection import Job, Outcome, drive, unfinished
 
 FIRST_STAMP_NS = 1_000_000_000
 BRANCH = 'run'
 EPOCH = 1
 ENCAPSULATION_BYTES = 4
+
+
+def make_episode(job: Job) -> Outcome:
+    """Run one episode and write its bag. Raises HiwmError if it cannot be written."""
+    task, rig, trajectory = drive(job)
+    steps = len(trajectory.actions)
+    custom_data = {
+        'kind': job.settings.kind,
+        'seed': str(job.seed),
+        'task': task.name,
+        'session': job.folder.name,
+        'success': 'true' if trajectory.success else 'false',
+        'steps': str(steps),
+    }
+    with unfinished(job) as folder, SessionBag(folder, contract.RIG_TOPICS, custom_data) as bag:
+        write_episode(
+            bag,
+            task,
+            observations=trajectory.observations,
+            actions=trajectory.actions,
+            sources=[trajectory.source] * steps,
+            device=trajectory.device,
+            rig=rig,
+            session=job.folder.name,
+            seed=job.seed,
+        )
+    return Outcome(job.seed, trajectory.success, steps)
 
 
 def write_episode(

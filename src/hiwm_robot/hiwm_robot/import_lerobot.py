@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from hiwm_core import contract
 from hiwm_core.action import Source, clip_values
+from hiwm_core.command import run_command
 from hiwm_core.error import ConfigurationError, HiwmError
 from hiwm_core.lerobot_dataset import LeRobotEpisode
 from hiwm_core.lerobot_dump import load_dump
@@ -127,18 +128,17 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument('--out', type=Path, required=True, help='where the bags go')
     parser.add_argument('--task', default='pusht', help='which task, by name')
     options = parser.parse_args(remove_ros_args(sys.argv)[1:] if given is None else given)
+    return run_command(
+        'import_lerobot', lambda: _import(options), 'stopped; the same command goes on'
+    )
+
+
+def _import(options: argparse.Namespace) -> int:
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         count = import_dataset(options.dataset, options.out, load_task(options.task))
-    except HiwmError as error:
-        print(f'import_lerobot: {error.message}', file=sys.stderr)
-        return 1
     except OSError as error:
-        print(f'import_lerobot: {options.out} cannot be used: {error.strerror}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print('import_lerobot: stopped; the same command goes on', file=sys.stderr)
-        return 130
+        raise HiwmError(f'{options.out} cannot be used: {error.strerror}') from error
     print(f'{options.out}: {count} demonstrations')
     return 0
 

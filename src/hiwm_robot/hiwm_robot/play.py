@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from hiwm_core.action import Source
 from hiwm_core.observation import Observation
-from hiwm_core.task import Actuation, Body, Task
+from hiwm_core.task import Task
+from hiwm_core.task_parts import Actuation, Body
 
 FloatArray = NDArray[np.float64]
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 import torch
 
 from hiwm_core.backend import Backend
+from hiwm_core.command import run_command
 from hiwm_core.error import ConfigurationError, ErrorCode, HiwmError
 from hiwm_core.extension import load_backend
 from hiwm_core.task import Task, load_task
@@ -381,16 +382,14 @@ def main() -> int:
     """The command. Returns 0, 1 after a sentence on stderr, or 130 after an interrupt."""
     arguments = _parser().parse_args()
     torch.set_num_threads(1)
-    try:
+
+    def act() -> int:
         result = _run(arguments)
-    except HiwmError as error:
-        print(f'evaluate: {error.message}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    print(table(result['kinds']))
-    print(bars_table(result['bars']))
-    return 0
+        print(table(result['kinds']))
+        print(bars_table(result['bars']))
+        return 0
+
+    return run_command('evaluate', act)
 
 
 def command() -> None:

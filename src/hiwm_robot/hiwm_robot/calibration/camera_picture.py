@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 import numpy as np
 from numpy.typing import NDArray
 
-from hiwm_core.task import Camera
+from hiwm_core.task_parts import Camera
 from hiwm_robot.calibration.lens_fit import LensFit
 from hiwm_robot.calibration.table_fit import TableFit
 from hiwm_robot.camera.adapter_file import AdapterConfig

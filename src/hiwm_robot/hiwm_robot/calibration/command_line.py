@@ -6,12 +6,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-import sys
 from typing import Any, NoReturn
 
-from hiwm_core.error import HiwmError
-
-INTERRUPTED = 130
+from hiwm_core.command import run_command
 
 
 class Parser(argparse.ArgumentParser):
@@ -44,12 +41,5 @@ def number(low: float, high: float, kind: type = float) -> Callable[[str], Any]:
 
 
 def run(name: str, act: Callable[[], int]) -> int:
-    """An exit code: of `act`, 1 after a HiwmError, whose sentence is said, 130 after Ctrl-C."""
-    try:
-        return act()
-    except HiwmError as error:
-        print(f'{name}: {error.message}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f'\n{name}: interrupted; nothing was written', file=sys.stderr)
-        return INTERRUPTED
+    """The exit code of a program that writes at its end or not at all; see `run_command`."""
+    return run_command(name, act, 'interrupted; nothing was written')

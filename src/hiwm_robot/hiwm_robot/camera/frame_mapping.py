@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiwm_core.error import ConfigurationError, HiwmError
-from hiwm_core.task import Camera
+from hiwm_core.task_parts import Camera
 from hiwm_robot.camera.adapter_file import AdapterConfig, Crop
 from hiwm_robot.camera.lens import Lens
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiwm_core.error import ConfigurationError
-from hiwm_core.task import Camera
+from hiwm_core.task_parts import Camera
 from hiwm_robot.camera.adapter_file import AdapterConfig
 from hiwm_robot.camera.frame_mapping import fixed_point, middle_crop
 from hiwm_robot.camera.lens import Lens
