@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hiwm_core.task import Actuation, FloatArray, Task
+from hiwm_core.task import FloatArray, Task
+from hiwm_core.task_parts import Actuation
 
 Points = tuple[float, float, float, float]  # from (u0, v0) to (u1, v1), in shares of the picture
 STILL = 0.02  # of the largest step: nearer than this the arm has arrived

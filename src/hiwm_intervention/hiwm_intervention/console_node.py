@@ -8,10 +8,9 @@ out. The server has a thread of its own and encodes frames there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 import ipaddress
 from queue import SimpleQueue
-import secrets
 import sys
 import time
 from typing import Any
@@ -28,7 +27,8 @@ from hiwm_core.error import HiwmError
 from hiwm_core.parameter import Parameter
 from hiwm_core.task import load_task
 from hiwm_intervention.console_app import Callbacks
-from hiwm_intervention.console_call import GUIDED, OWN, Call, Outcome
+from hiwm_intervention.console_asks import Asks
+from hiwm_intervention.console_call import Call, Outcome
 from hiwm_intervention.console_conversion import (
     lane_of,
     mux_report,
@@ -119,8 +119,16 @@ class ConsoleNode(Node):
         self._state_stamp = 0
         self._fetching = False
         self._operator = publisher(self, contract.OPERATOR_ACTION)
-        self._emergency = EmergencyStop(self)
         self._requests = Requests(self, (*contract.RIG_SERVICES, contract.TAKEOVER))
+        self._asks = Asks(
+            self._session,
+            self._starts,
+            self._server,
+            EmergencyStop(self),
+            send=self._requests.send,
+            stamp=lambda: self.get_clock().now().nanoseconds,
+            changed=self._follow,
+        )
         subscription(self, contract.IMAGE, self._on_image)
         subscription(self, contract.JOINT_STATES, self._on_joints)
         subscription(self, contract.RIG_EXECUTED, self._on_executed)
@@ -161,96 +169,20 @@ class ConsoleNode(Node):
             if isinstance(message, Hold):
                 self._session.hold(page, message, now)
             elif isinstance(message, Ask):
-                self._ask(page, message)
+                self._asks.take(page, message)
             elif isinstance(message, _Wanted):
                 self._fetch_frames(message)
             elif isinstance(message, Begin):
-                self._begin(page, message)
+                self._asks.begin(page, message)
             elif isinstance(message, _Closed) and self._session.close(page):
                 self._answer()
-                call = self._session.call(page, Ask(0, 'release'))
-                self._requests.send(call, lambda outcome: None)
+                self._asks.release(page)
+        self._follow()
+
+    def _follow(self) -> None:
+        """Something has changed: an action may be due, and pages are to see it."""
         self._answer()
         self._show()
-
-    def _ask(self, page: str, ask: Ask) -> None:
-        refusal = self._session.refusal(page, ask)
-        if refusal:
-            self._server.reply(page, ask.id, ask.name, False, refusal)
-        elif ask.name in GUIDED and (ask.name != 'reset' or self._session.is_guided):
-            self._guide(page, ask)
-        elif ask.name in OWN:
-            self._do_own(page, ask)
-        else:
-            if ask.name == 'stop' and self._session.is_physical:
-                self._emergency.press()
-            elif ask.name == 'unlock' and self._emergency.used:
-                self._emergency.take_back()
-            self._request(page, ask)
-
-    def _request(self, page: str, ask: Ask, then: Ask | None = None) -> None:
-        """Ask the graph, tell the page, and go on with `then` if it was done."""
-        asked = self.get_clock().now().nanoseconds
-
-        def settle(outcome: Outcome) -> None:
-            sentence = self._session.settle(page, ask, outcome, asked, time.monotonic())
-            if ask.id:
-                self._server.reply(page, ask.id, ask.name, outcome.success, sentence)
-            elif not outcome.success:
-                self._server.reject(page, sentence)
-            if outcome.success and then is not None:
-                self._request(page, then)
-            self._answer()
-            self._show()
-
-        self._requests.send(self._session.call(page, ask), settle)
-
-    def _guide(self, page: str, ask: Ask) -> None:
-        """A start that a person sets up: shown first, and begun when they are ready."""
-        guide, done, text = self._session.guide, True, ''
-        if ask.name == 'ready':
-            if guide.place():
-                self._request(page, replace(ask, fields={'seed': guide.seed}))
-                return
-            done, text = False, 'There is no start to be set up; press New start first.'
-        elif ask.name == 'cancel_start':
-            done = guide.leave()
-            text = 'The run goes on as it was.' if done else 'No start is being set up.'
-        else:
-            seed = ask.fields['seed'] if ask.fields['seed'] >= 0 else secrets.randbelow(2**31)
-            # Nothing may drive while hands are on the table.
-            if self._session.is_driven:
-                self._request(page, Ask(0, 'pause'))
-            guide.ask(seed, self._session.epoch, time.monotonic())
-            text = guide.sentence
-        self._server.reply(page, ask.id, ask.name, done, text)
-
-    def _do_own(self, page: str, ask: Ask) -> None:
-        seed = ask.fields['seed']
-        try:
-            if ask.name == 'remember_start':
-                self._starts.add(seed, ask.fields['note'])
-                text = f'Start {seed} is remembered.'
-            else:
-                self._starts.remove(seed)
-                text = f'Start {seed} is forgotten.'
-        except HiwmError as error:
-            self._server.reply(page, ask.id, ask.name, False, error.message)
-        else:
-            self._server.reply(page, ask.id, ask.name, True, text)
-
-    def _begin(self, page: str, begin: Begin) -> None:
-        """A page from elsewhere begins a new run and drives in it."""
-        ask = Ask(0, 'reset', {'seed': -1})
-        refusal = self._session.refusal(page, ask)
-        if begin.task != self._task.name:
-            refusal = f"the task is '{self._task.name}', not '{begin.task}'"
-        elif self._session.is_physical:
-            refusal = 'such a page may drive only where nothing real can move'
-        if refusal:
-            self._server.reject(page, refusal)
-        else:
-            self._request(page, ask, then=Ask(0, 'take_over'))
 
     # -- the graph -------------------------------------------------------------------------------
 

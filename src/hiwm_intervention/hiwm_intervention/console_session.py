@@ -79,6 +79,11 @@ class ConsoleSession:
         return self._rig.session if self._rig else self._name
 
     @property
+    def task_name(self) -> str:
+        """The task's name."""
+        return self._task.name
+
+    @property
     def is_physical(self) -> bool:
         """Whether a real thing may move: the rig cannot be rolled back, or is not known yet."""
         return self._rig is None or not self._rig.can_rollback
