@@ -27,7 +27,8 @@ import torch
 from tqdm import tqdm
 
 from hiwm_core.backend import Backend
-from hiwm_core.error import ConfigurationError, HiwmError
+from hiwm_core.command import run_command
+from hiwm_core.error import ConfigurationError
 from hiwm_core.extension import load_backend, open_policy
 from hiwm_core.policy import Policy
 from hiwm_core.task import Task, load_task
@@ -224,17 +225,14 @@ def check(given: argparse.Namespace) -> None:
 def main() -> int:
     """Runs the command; returns its exit code."""
     given = arguments()
-    try:
-        check(given)
-        facts = correct(given)
-        if given.json is not None:
-            write_json(given.json, facts)
-    except HiwmError as error:
-        print(f'correct: {error.message}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print('correct: stopped; the same command goes on', file=sys.stderr)
-        return 130
+    return run_command('correct', lambda: _collect(given), 'stopped; the same command goes on')
+
+
+def _collect(given: argparse.Namespace) -> int:
+    check(given)
+    facts = correct(given)
+    if given.json is not None:
+        write_json(given.json, facts)
     print(
         f'{facts["starts"]} starts in {given.out}: {facts["attempts_done"]} done by the policy, '
         f'{facts["corrections_done"]} of {facts["corrections"]} corrections done, '

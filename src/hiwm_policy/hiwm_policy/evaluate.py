@@ -29,7 +29,8 @@ import torch
 from tqdm import tqdm
 
 from hiwm_core.backend import Backend
-from hiwm_core.error import ConfigurationError, HiwmError
+from hiwm_core.command import run_command
+from hiwm_core.error import ConfigurationError
 from hiwm_core.extension import load_backend, open_policy
 from hiwm_core.interval import wilson
 from hiwm_core.policy import Policy
@@ -293,38 +294,38 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Runs the command; returns its exit code."""
     given = arguments()
-    try:
-        if min(given.episodes, given.workers, given.batch) < 1 or given.seed < 0:
-            raise ConfigurationError(
-                '--episodes, --workers and --batch are 1 or more, --seed is 0 or more'
-            )
-        if given.card and not Path(given.policy).is_dir():
-            raise ConfigurationError(f'--card: {given.policy} has no card; leave it out')
-        setting = Setting(
-            rig=given.rig,
-            task=given.task,
-            policy=given.policy,
-            world_model=given.world_model,
-            batch=given.batch,
-            films=given.videos is not None,
+    return run_command('evaluate', lambda: _measure(given), 'stopped; nothing was written')
+
+
+def _measure(given: argparse.Namespace) -> int:
+    if min(given.episodes, given.workers, given.batch) < 1 or given.seed < 0:
+        raise ConfigurationError(
+            '--episodes, --workers and --batch are 1 or more, --seed is 0 or more'
         )
-        started = time.monotonic()
-        seeds = range(given.seed, given.seed + given.episodes)
-        results = evaluate(setting, seeds, given.workers)
-        task = load_task(given.task)
-        summary = summarize(task, setting, results)
-        summary['seconds'] = round(time.monotonic() - started, 1)
-        if given.json is not None:
-            write_json(given.json, summary)
-            draw(task, results, given.json.with_suffix('.png'))
-        if given.videos is not None:
-            write_films(task, results, given.videos)
-        if given.card:
-            figures = {name: value for name, value in summary.items() if name not in NOT_IN_CARD}
-            add_evaluation(Path(given.policy), given.rig, figures)
-    except HiwmError as error:
-        print(f'evaluate: {error.message}', file=sys.stderr)
-        return 1
+    if given.card and not Path(given.policy).is_dir():
+        raise ConfigurationError(f'--card: {given.policy} has no card; leave it out')
+    setting = Setting(
+        rig=given.rig,
+        task=given.task,
+        policy=given.policy,
+        world_model=given.world_model,
+        batch=given.batch,
+        films=given.videos is not None,
+    )
+    started = time.monotonic()
+    seeds = range(given.seed, given.seed + given.episodes)
+    results = evaluate(setting, seeds, given.workers)
+    task = load_task(given.task)
+    summary = summarize(task, setting, results)
+    summary['seconds'] = round(time.monotonic() - started, 1)
+    if given.json is not None:
+        write_json(given.json, summary)
+        draw(task, results, given.json.with_suffix('.png'))
+    if given.videos is not None:
+        write_films(task, results, given.videos)
+    if given.card:
+        figures = {name: value for name, value in summary.items() if name not in NOT_IN_CARD}
+        add_evaluation(Path(given.policy), given.rig, figures)
     low, high = summary['interval_95']
     print(
         f'{summary["successes"]} of {summary["episodes"]} succeed: {summary["success"]:.1%} '

@@ -30,7 +30,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hiwm_core.error import ConfigurationError, HiwmError
+from hiwm_core.command import run_command
+from hiwm_core.error import ConfigurationError
 from hiwm_core.task import Task, load_task
 from hiwm_core.weighting import Weighting
 from hiwm_policy.acting import ActingData, train_acting
@@ -290,19 +291,20 @@ def check(given: argparse.Namespace) -> None:
 def main() -> int:
     """Runs the command; returns its exit code."""
     given = arguments()
-    try:
-        check(given)
-        card = post_train(given)
-        if card is None:
-            return 0
-        if given.json is not None:
-            write_json(given.json, card)
-    except HiwmError as error:
-        print(f'post_train: {error.message}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print('post_train: stopped; the same command goes on from the last checkpoint')
-        return 130
+    return run_command(
+        'post_train',
+        lambda: _learn(given),
+        'stopped; the same command goes on from the last checkpoint',
+    )
+
+
+def _learn(given: argparse.Namespace) -> int:
+    check(given)
+    card = post_train(given)
+    if card is None:
+        return 0
+    if given.json is not None:
+        write_json(given.json, card)
     facts = card['post_training']
     print(
         f'{given.out}: {facts["virtual_steps"]} virtual steps of {facts["pieces"]} pieces beside '

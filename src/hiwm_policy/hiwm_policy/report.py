@@ -15,7 +15,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from hiwm_core.error import ConfigurationError, HiwmError
+from hiwm_core.command import run_command
+from hiwm_core.error import ConfigurationError
 from hiwm_policy.evaluate import write_json
 from hiwm_policy.study import (
     BASE,
@@ -262,12 +263,12 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Runs the command; returns its exit code."""
     given = arguments()
-    try:
-        facts = facts_of(*read_evaluations(given.evaluations))
-        write_report(given.out, facts)
-    except HiwmError as error:
-        print(f'report: {error.message}', file=sys.stderr)
-        return 1
+    return run_command('report', lambda: _report(given))
+
+
+def _report(given: argparse.Namespace) -> int:
+    facts = facts_of(*read_evaluations(given.evaluations))
+    write_report(given.out, facts)
     print(f'{given.out / "report.html"}: {len(facts["backbones"])} backbones')
     return 0
 

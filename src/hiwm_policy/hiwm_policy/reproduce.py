@@ -19,7 +19,8 @@ from pathlib import Path
 import signal
 import sys
 
-from hiwm_core.error import ConfigurationError, HiwmError
+from hiwm_core.command import run_command
+from hiwm_core.error import ConfigurationError
 from hiwm_core.task import load_task
 from hiwm_policy.backbone import BACKBONES
 from hiwm_policy.budget import BUDGETS
@@ -271,21 +272,18 @@ def main() -> int:
     given = arguments()
     # Whoever ends it ends its stages too, and they keep what they have.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        if given.workers < 1:
-            raise ConfigurationError('--workers is 1 or more')
-        study = Study(given)
-        if given.list:
-            for stage in study.stages:
-                print(f'{"done" if stage.done else "    "} {stage.name}')
-            return 0
-        run_stages(study.stages, given.out / 'logs', given.workers)
-    except HiwmError as error:
-        print(f'reproduce: {error.message}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print('reproduce: stopped; the same command goes on', file=sys.stderr)
-        return 130
+    return run_command('reproduce', lambda: _repeat(given), 'stopped; the same command goes on')
+
+
+def _repeat(given: argparse.Namespace) -> int:
+    if given.workers < 1:
+        raise ConfigurationError('--workers is 1 or more')
+    study = Study(given)
+    if given.list:
+        for stage in study.stages:
+            print(f'{"done" if stage.done else "    "} {stage.name}')
+        return 0
+    run_stages(study.stages, given.out / 'logs', given.workers)
     print(f'the report is {given.out / "report" / "report.html"}')
     return 0
 
