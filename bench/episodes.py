@@ -35,8 +35,8 @@ from hiwm_policy.acting import ActingData
 from hiwm_policy.dataset import Frames, join_episodes, windows_of
 from hiwm_policy.model import PolicyNetwork
 from hiwm_policy.size import DiffusionSize
-from hiwm_robot.collect_node import make_episode
 from hiwm_robot.collection import Job, Settings, episode_folder
+from hiwm_robot.episode_bag import make_episode
 
 EPISODES, STEPS = 30, 200
 BATCH, BATCHES = 64, 100

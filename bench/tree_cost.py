@@ -30,12 +30,15 @@ BRANCH_EVERY = 50
 
 def node_costs() -> dict[str, float]:
     """Bytes a node, by the name of the process that has the tree."""
-    return {'world_model': _alone(_cost_of_rig), 'console': _alone(_cost_of_console)}
-
-
-def _alone(work: Callable[[], float]) -> float:
-    with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
-        return pool.submit(work).result()
+    work: dict[str, Callable[[], float]] = {
+        'world_model': _cost_of_rig,
+        'console': _cost_of_console,
+    }
+    with ProcessPoolExecutor(
+        len(work), mp_context=get_context('spawn'), max_tasks_per_child=1
+    ) as pool:
+        costs = {name: pool.submit(each) for name, each in work.items()}
+        return {name: cost.result() for name, cost in costs.items()}
 
 
 def _own_bytes() -> int:

@@ -99,6 +99,16 @@ class Probe:
         """The newest state of the multiplexer."""
         return self.messages[contract.MUX_STATE.name][-1]
 
+    @property
+    def joints(self) -> NDArray[np.float64]:
+        """The newest measured joints (J,)."""
+        return np.array(self.messages[contract.JOINT_STATES.name][-1].position)
+
+    @property
+    def is_physical(self) -> bool:
+        """Whether the rig's world cannot be gone back in; it then says so and does the rest."""
+        return not self.state.can_rollback
+
     def frame(self, state: RigState) -> NDArray[np.uint8]:
         """The frame that a state describes."""
         stamp = nanoseconds_of(state.header.stamp)
@@ -143,6 +153,10 @@ class Probe:
         )
         return self.state
 
+    def until_epoch(self, epoch: int) -> None:
+        """Wait until the rig is in this epoch."""
+        self.until(lambda: self.state.epoch == epoch, f'epoch {epoch} shows')
+
     # -- what is asked and sent --------------------------------------------------------------------
 
     def call(self, service: contract.Service, **fields: Any) -> Any:
@@ -162,6 +176,11 @@ class Probe:
         response = self.call(service, **fields)
         assert response.success, f'{service.name}: {response.message}'
         return response
+
+    def resume(self) -> None:
+        """Let the rig run, and wait until it does."""
+        self.must(contract.RESUME)
+        self.until(lambda: self.state.mode == RigState.MODE_RUNNING, 'the rig runs')
 
     def make_action(
         self, values: NDArray[np.float64], state: RigState, source: Source = Source.OPERATOR

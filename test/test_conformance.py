@@ -42,27 +42,16 @@ def probe(rig_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         yield probe
 
 
-def place(probe: Probe) -> float:
-    """m, where the arm is measured along x."""
-    return float(probe.messages[contract.JOINT_STATES.name][-1].position[0])
-
-
 @pytest.fixture
 def fresh(probe: Probe) -> Probe:
     """The rig after a reset to a start with room to the right, running."""
     response = probe.must(contract.RESET, scene=[0.1, 0.3, 0.35, 0.15, 0.5])
-    probe.until(lambda: probe.state.epoch == response.epoch, 'the new epoch shows')
-    if is_physical(probe) and place(probe) > 0.25:
+    probe.until_epoch(response.epoch)
+    if probe.is_physical and probe.joints[0] > 0.25:
         # It takes its time to the start.
-        probe.until(lambda: place(probe) < 0.12, 'the arm is at the start')
-    probe.must(contract.RESUME)
-    probe.until(lambda: probe.state.mode == RigState.MODE_RUNNING, 'the rig runs')
+        probe.until(lambda: probe.joints[0] < 0.12, 'the arm is at the start')
+    probe.resume()
     return probe
-
-
-def is_physical(probe: Probe) -> bool:
-    """Whether its world cannot be gone back in; it then says so and does the rest."""
-    return not probe.state.can_rollback
 
 
 def is_refused(probe: Probe, service: contract.Service, **fields: object) -> None:
@@ -74,8 +63,7 @@ def is_refused(probe: Probe, service: contract.Service, **fields: object) -> Non
 
 def ramp(probe: Probe, steps: int) -> np.ndarray:
     """Actions (steps, 2) that go on to the right from where the arm is."""
-    start = np.array(probe.messages[contract.JOINT_STATES.name][-1].position)
-    return start + RIGHT * np.arange(1, steps + 1)[:, None]
+    return probe.joints + RIGHT * np.arange(1, steps + 1)[:, None]
 
 
 def test_every_topic_has_its_type_and_quality(probe: Probe) -> None:
@@ -135,7 +123,7 @@ def test_image_info_joints_and_state_share_their_stamp(fresh: Probe) -> None:
         name: tuple(stamp for stamp in series if stamp <= arrived)[-12:]
         for name, series in stamps.items()
     }
-    if is_physical(fresh):
+    if fresh.is_physical:
         # The camera may show more frames than there are states.
         assert newest[contract.JOINT_STATES.name] == newest[contract.RIG_STATE.name]
         assert set(newest[contract.RIG_STATE.name]) <= set(stamps[contract.IMAGE.name])
@@ -152,7 +140,7 @@ def test_joints_are_named_and_in_metres(fresh: Probe) -> None:
     for value, variable in zip(joints.position, fresh.task.actions, strict=True):
         assert variable.low - 0.02 <= value <= variable.high + 0.02
     scene = dict(zip(states[-1].scene_names, states[-1].scene_values, strict=True))
-    if is_physical(fresh):
+    if fresh.is_physical:
         assert not scene, 'a robot without trackers knows nothing of the scene'
         return
     np.testing.assert_allclose(joints.position, [scene['pusher_x'], scene['pusher_y']], atol=1e-9)
@@ -163,7 +151,7 @@ def test_state_says_what_the_rig_is(fresh: Probe, rig_name: str) -> None:
     assert state.rig == rig_name.split(':', maxsplit=1)[0] and state.task == 'pusht'
     assert state.pace == RigState.PACE_LOCKSTEP and state.period == pytest.approx(0.1)
     assert state.can_pause
-    if is_physical(fresh):
+    if fresh.is_physical:
         assert not (state.can_rollback or state.can_branch or state.can_set_pace)
         assert math.isnan(state.progress) and math.isnan(state.success)
     else:
@@ -174,10 +162,9 @@ def test_state_says_what_the_rig_is(fresh: Probe, rig_name: str) -> None:
 
 
 def test_the_arm_follows_the_commands(fresh: Probe) -> None:
-    start = fresh.messages[contract.JOINT_STATES.name][-1].position[0]
+    start = fresh.joints[0]
     fresh.drive_rig(ramp(fresh, 10))
-    moved = fresh.messages[contract.JOINT_STATES.name][-1].position[0] - start
-    assert moved > 0.1
+    assert fresh.joints[0] - start > 0.1
 
 
 def test_what_was_executed_is_published_with_its_source(fresh: Probe) -> None:
@@ -191,10 +178,10 @@ def test_what_was_executed_is_published_with_its_source(fresh: Probe) -> None:
     )
     executed = fresh.messages[contract.RIG_EXECUTED.name][-1]
     assert executed.source == Source.OPERATOR
-    if is_physical(fresh):
+    if fresh.is_physical:
         # A busy machine's step is longer, and the arm gets farther in it.
         high = fresh.task.actions[0].high
-        assert place(fresh) - 0.05 < executed.values[0] < high, 'as far as its speed allowed'
+        assert fresh.joints[0] - 0.05 < executed.values[0] < high, 'as far as its speed allowed'
     else:
         assert executed.values[0] == fresh.task.actions[0].high, 'clipped, and recorded as clipped'
     assert (executed.epoch, executed.observation_step) == (state.epoch, state.step)
@@ -220,7 +207,7 @@ def test_a_discontinuity_raises_the_epoch_and_shows_the_past_again(
     frames = {state.node: fresh.frame(state).copy() for state in reached}
     before = fresh.state.epoch
     seen = len(fresh.states)
-    if is_physical(fresh) and cause != 'reset':
+    if fresh.is_physical and cause != 'reset':
         service = contract.ROLLBACK if cause == 'rollback' else contract.BRANCH
         is_refused(fresh, service)
         fresh.send(ramp(fresh, 1)[0], fresh.state)
@@ -262,7 +249,7 @@ def test_tree_events_are_told(fresh: Probe) -> None:
     fresh.drive_rig(ramp(fresh, 3))
     node = fresh.state.node
     fresh.must(contract.SAVE_CHECKPOINT, name=f'point {node}')
-    if is_physical(fresh):
+    if fresh.is_physical:
         fresh.must(contract.LABEL, label=1, note='well done')
         fresh.until(
             lambda: fresh.messages[contract.RIG_TREE.name][-1].kind == TreeEvent.KIND_LABEL,
@@ -293,16 +280,15 @@ def test_tree_events_are_told(fresh: Probe) -> None:
 def test_stale_actions_are_dropped_and_counted(fresh: Probe) -> None:
     reached = fresh.drive_rig(ramp(fresh, 4))
     dropped = fresh.state.dropped_actions
-    if is_physical(fresh):
+    if fresh.is_physical:
         response, step = fresh.must(contract.RESET, seed=3), 0
     else:
         response = fresh.must(contract.ROLLBACK, steps=2)
         step = response.step
-    fresh.until(lambda: fresh.state.epoch == response.epoch, 'the new epoch shows')
-    fresh.must(contract.RESUME)
+    fresh.until_epoch(response.epoch)
+    fresh.resume()
     stale = fresh.make_action(ramp(fresh, 1)[0], reached[1])
     stale.observation_step = step
-    fresh.until(lambda: fresh.state.mode == RigState.MODE_RUNNING, 'the rig runs')
     fresh.action.publish(stale)
     fresh.must(contract.GET_TREE, max_nodes=1)
     fresh.send(ramp(fresh, 1)[0], fresh.state)
@@ -336,14 +322,13 @@ def test_broken_actions_are_rejected_and_counted(fresh: Probe, how: str) -> None
 
 
 def test_the_same_actions_from_the_same_node_give_the_same_frames(fresh: Probe) -> None:
-    if is_physical(fresh):
+    if fresh.is_physical:
         pytest.skip('nothing happens twice on a physical rig')
     start, actions = fresh.state, ramp(fresh, 12)
     first = [fresh.frame(state).copy() for state in fresh.drive_rig(actions)]
     response = fresh.must(contract.ROLLBACK, node=start.node)
-    fresh.until(lambda: fresh.state.epoch == response.epoch, 'the new epoch shows')
-    fresh.must(contract.RESUME)
-    fresh.until(lambda: fresh.state.mode == RigState.MODE_RUNNING, 'the rig runs')
+    fresh.until_epoch(response.epoch)
+    fresh.resume()
     again = fresh.drive_rig(actions)
     for state, frame in zip(again, first, strict=True):
         np.testing.assert_array_equal(fresh.frame(state), frame)
@@ -351,7 +336,7 @@ def test_the_same_actions_from_the_same_node_give_the_same_frames(fresh: Probe) 
 
 
 def test_stepping_by_hand(fresh: Probe) -> None:
-    if is_physical(fresh):
+    if fresh.is_physical:
         is_refused(fresh, contract.STEP, count=1)
         fresh.must(contract.PAUSE)
         is_refused(fresh, contract.STEP, count=1)
@@ -388,7 +373,7 @@ def test_a_refusal_is_one_sentence_and_changes_nothing(
     fresh: Probe, service: contract.Service, fields: dict[str, object], code: ErrorCode
 ) -> None:
     before = fresh.state
-    if is_physical(fresh) and service in {contract.ROLLBACK, contract.BRANCH}:
+    if fresh.is_physical and service in {contract.ROLLBACK, contract.BRANCH}:
         code = ErrorCode.NOT_SUPPORTED
     response = fresh.call(service, **fields)
     assert not response.success

@@ -108,6 +108,8 @@ def run_session(rig: str, folder: Path) -> Recorded:
         driven.go_on(3.0 * PATIENCE)
         while probe.state.step < DRIVEN:
             driven.go_on(3.0 * PATIENCE)
+        # The graph is the same while nobody drives, and the machine has time to look at it.
+        probe.call(contract.TAKEOVER, event=event.EVENT_PAUSE)
         graph = settled_graph(probe)
         correct(driven)
         ask(probe, event.EVENT_RELEASE, MuxState.PHASE_PAUSED)

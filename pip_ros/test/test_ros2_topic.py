@@ -190,12 +190,15 @@ def test_mistakes_get_a_sentence(talker: Node, arguments: list[str], sentence: s
     assert sentence in done.stderr
 
 
-def test_a_topic_of_two_types_is_refused(talker: Node) -> None:
-    text = talker.create_publisher(String, '/mixed', 10)
-    talker.create_timer(0.05, lambda: text.publish(String()))
-    with live_node('other') as other:
-        image = other.create_publisher(Image, '/mixed', 10)
-        other.create_timer(0.05, lambda: image.publish(Image()))
-        # Before both are discovered the one type that is known is taken.
+def test_a_topic_of_two_types_is_refused() -> None:
+    # Before both are discovered the one type that is known is taken; two nodes that are alike are
+    # discovered together sooner.
+    with live_node('texts') as texts, live_node('images') as images:
+        text, image = (
+            node.create_publisher(kind, '/mixed', 10)
+            for node, kind in ((texts, String), (images, Image))
+        )
+        texts.create_timer(0.05, lambda: text.publish(String()))
+        images.create_timer(0.05, lambda: image.publish(Image()))
         refusal = 'more than one type: [sensor_msgs/msg/Image, std_msgs/msg/String]'
         wait_for(lambda: refusal in ros2_here('topic', 'echo', '--once', '/mixed').stderr)
