@@ -19,7 +19,8 @@ from hiwm_policy.evaluate import run_episode
 from hiwm_policy.model import CARD, WEIGHTS, load_model
 from hiwm_policy.policy import diffusion
 
-SHIPPED = Path(__file__).parents[2] / 'hiwm_bringup' / 'models' / 'pusht' / 'policy'
+MODELS = Path(__file__).parents[2] / 'hiwm_bringup' / 'models' / 'pusht'
+SHIPPED, POST_TRAINED = MODELS / 'policy', MODELS / 'policy_hi_wm'
 
 
 def test_the_files() -> None:
@@ -30,6 +31,21 @@ def test_the_files() -> None:
     measured = card['evaluation']['sim_arm']
     assert measured['episodes'] >= 100
     assert 0.2 <= measured['success'] <= 0.6, 'a base policy has room to fail'
+
+
+def test_the_post_trained_one_is_of_the_shipped_base_and_better(pusht: Task) -> None:
+    network, card = load_model(POST_TRAINED, pusht)
+    base_network, base = load_model(SHIPPED, pusht)
+    assert (POST_TRAINED / WEIGHTS).stat().st_size < 20e6
+    facts = card['post_training']
+    assert facts['base_weights_sha256'] == base['weights_sha256']
+    assert facts['virtual_share'] <= 0.35
+    for name, value in base_network.encoder.state_dict().items():
+        assert torch.equal(network.encoder.state_dict()[name], value), 'the encoder stays'
+    measured, before = (each['evaluation']['sim_arm'] for each in (card, base))
+    assert (measured['first_seed'], measured['episodes']) == (10_000_000, 200)
+    assert not set(facts['start_seeds']) & set(range(10_000_000, 10_000_200))
+    assert measured['interval_95'][0] > before['interval_95'][1]
 
 
 def test_it_reads_the_pose_from_frames_it_has_not_seen(pusht: Task) -> None:
