@@ -14,8 +14,9 @@ class Budget:
 
     Attributes:
         episodes: Of the data, by kind.
-        demos: That the base policies are trained on.
-        fewer_demos: For weaker policies, which are points of the correlation only.
+        reading_steps: Of the encoder that all policies share.
+        demos: That the base policies are trained on: so many that about half of the attempts fail.
+        other_demos: For other policies, which are points of the correlation only.
         evaluated: Starts of an evaluation.
         operator_seconds: For each backbone, with and without branching.
         branches: Of a failure.
@@ -24,8 +25,9 @@ class Budget:
     """
 
     episodes: dict[str, int]
+    reading_steps: int
     demos: int
-    fewer_demos: tuple[int, ...]
+    other_demos: tuple[int, ...]
     evaluated: int
     operator_seconds: float
     branches: int
@@ -36,8 +38,9 @@ class Budget:
 BUDGETS = {
     'small': Budget(
         episodes={'demo': 300, 'play': 400, 'edge': 250, 'policy': 150},
+        reading_steps=8000,
         demos=84,
-        fewer_demos=(25, 50),
+        other_demos=(25, 50),
         evaluated=200,
         operator_seconds=290.0,
         branches=3,
@@ -46,8 +49,9 @@ BUDGETS = {
     ),
     'full': Budget(
         episodes={'demo': 600, 'play': 1600, 'edge': 1000, 'policy': 600},
+        reading_steps=8000,
         demos=84,
-        fewer_demos=(15, 25, 50, 70),
+        other_demos=(15, 25, 50, 120),
         evaluated=500,
         operator_seconds=290.0,
         branches=3,

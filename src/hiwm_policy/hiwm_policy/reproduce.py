@@ -100,7 +100,7 @@ class Study:
         base = self._add_base(backbone)
         base_stage = f'{backbone} base'
         self._add_evaluations(backbone, 'base', base, base_stage)
-        for count in budget.fewer_demos:
+        for count in budget.other_demos:
             name = f'demos_{count}'
             folder = self._folder(backbone, name)
             stage = f'{backbone} {name}'
@@ -163,7 +163,8 @@ class Study:
         self, stage: str, backbone: str, folder: Path, demos: int, variant: str
     ) -> None:
         # Learning to read takes most of the time, and is the same for all.
-        encoder = ('--pretrain', self._data)
+        encoder: tuple[object, ...] = ('--pretrain', self._data)
+        encoder += ('--reading-steps', self._budget.reading_steps)
         needs = tuple(f'data {kind}' for kind in DATA)
         if self._reader is not None:
             encoder = ('--encoder', self._reader)
