@@ -177,7 +177,7 @@ def test_pairs_of_recorded_branches_are_learned_from(
     code, _ = post('--preference-weight', '0.1')
     assert code == 0
     preferred = load_card(tmp_path / 'out')['post_training']['preference']
-    assert (preferred['pairs'], preferred['forks'], preferred['windows']) == (1, 1, 6)
+    assert (preferred['pairs'], preferred['forks'], preferred['windows']) == (1, 1, 4)
     assert (preferred['weight'], preferred['beta']) == (0.1, post_train.BETA)
 
 
