@@ -49,6 +49,8 @@ class Arm:
         state = RigState(task='pusht', rig='arm', session='s', epoch=1, mode=1, pace=1)
         state.can_rollback = can_rollback
         self.states.publish(state)
+        # Again and again: the console may be found before it has found the arm.
+        self.node.create_timer(0.2, lambda: self.states.publish(state))
 
 
 @pytest.fixture
