@@ -143,7 +143,10 @@ class _Comparison:
                 values = read_values(self._task, executed.names, executed.values)
                 done = (int(executed.source), values.tobytes())
             self._result.compare(
-                'executed actions', what, (int(node.source), node.action.tobytes()), done
+                'executed actions',
+                what,
+                (int(node.source), self._tree.action(number).tobytes()),
+                done,
             )
         self._settle_frame(number, parts.get(IMAGE.name))
 

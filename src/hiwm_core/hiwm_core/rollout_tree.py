@@ -27,12 +27,14 @@ from hiwm_core.action import Source
 from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_core.journal import Journal
 from hiwm_core.key import child_key, root_key, step_key
+from hiwm_core.node_table import NodeTable
 from hiwm_core.observation import Observation
 from hiwm_core.own_pages import in_own_pages, page_bytes
 from hiwm_core.tree_node import Branch, Label, Node
 from hiwm_core.tree_record import (
     LONGEST_NAME,
     branch_of,
+    decode_action,
     decode_change,
     decode_node,
     decode_observation,
@@ -67,10 +69,9 @@ class RolloutTree:
         self.epoch = 0
         self.head = 0
         self.head_branch = ''
-        self.nodes: dict[int, Node] = {}
+        self.nodes = NodeTable()
         self.branches: dict[str, Branch] = {}
         self.checkpoints: dict[str, int] = {}
-        self._records: dict[int, int] = {}
         self._cache: OrderedDict[int, Observation] = OrderedDict()
         self._cached_bytes = 0
         self._free_numbers: dict[str, int] = {}
@@ -123,8 +124,13 @@ class RolloutTree:
         if node_id in self._cache:
             self._cache.move_to_end(node_id)
             return self._cache[node_id]
-        observation = decode_observation(self._journal.read(self._records[node_id]))
+        observation = decode_observation(self._journal.read(self.nodes.record(node_id)))
         return self._remember(node_id, observation)
+
+    def action(self, node_id: int) -> NDArray[np.float64]:
+        """What was executed on the way to a node, float64 (A,), bit for bit; empty for a root."""
+        self.node(node_id)
+        return decode_action(self._journal.read(self.nodes.record(node_id)))
 
     def ancestors(self, node_id: int) -> Iterator[Node]:
         """The node, its parent and so on to the root."""
@@ -177,12 +183,11 @@ class RolloutTree:
             epoch=self.epoch + 1,
             branch=branch,
             source=Source.NONE,
-            action=np.empty(0),
             key=key,
             progress=observation.progress,
             success=observation.success,
         )
-        self._add(node, observation)
+        self._add(node, np.empty(0), observation)
         return node
 
     def add_child(
@@ -197,12 +202,11 @@ class RolloutTree:
             epoch=self.epoch,
             branch=branch,
             source=source,
-            action=action,
             key=self.child_key(parent, action, branch),
             progress=observation.progress,
             success=observation.success,
         )
-        self._add(node, observation)
+        self._add(node, action, observation)
         return node
 
     def add_branch(self, name: str, fork: int, *, salt: int | None = None) -> Branch:
@@ -254,15 +258,14 @@ class RolloutTree:
 
     # -- the journal -----------------------------------------------------------------------------
 
-    def _add(self, node: Node, observation: Observation) -> None:
-        number = self._journal.append(encode_node(node, observation))
+    def _add(self, node: Node, action: NDArray[np.float64], observation: Observation) -> None:
+        number = self._journal.append(encode_node(node, action, observation))
         self._take_node(number, node)
         self._remember(node.id, observation)
 
     def _take_node(self, number: int, node: Node) -> None:
         """What the record of a node changes, written now or read back."""
-        self.nodes[node.id] = node
-        self._records[node.id] = number
+        self.nodes.append(node, number)
         self.epoch = node.epoch
         self.head = node.id
         self.head_branch = node.branch

@@ -6,9 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hiwm_core.action import Source
 
 
@@ -21,9 +18,9 @@ class Label(IntEnum):
     DISCARD = 3
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Node:
-    """One step, without its observation.
+    """One step, without its observation and the action that led to it.
 
     Attributes:
         id: From 1, in the order of making.
@@ -32,7 +29,6 @@ class Node:
         epoch: In which it was made.
         branch: On which it was made.
         source: Who chose the action that led to it.
-        action: float64 (A,), what was executed; empty for a root.
         key: 64 bits of randomness for the step that leads on from here.
         progress: The task's measure of success; NaN if unknown.
         success: Probability that the task is done; NaN if unknown.
@@ -44,7 +40,6 @@ class Node:
     epoch: int
     branch: str
     source: Source
-    action: NDArray[np.float64]
     key: int
     progress: float
     success: float

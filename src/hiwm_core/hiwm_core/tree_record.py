@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The records of a rollout tree's journal, as bytes. Numbers come back bit for bit.
 
-A node's record is, little-endian, the `NODE` fields below, the branch's name in UTF-8 and the
-action's float64, all of which are read when a tree is opened; then one zlib stream with what is
-read only when it is asked for: the `SIZES` of the observation, its joints, scene and state as
-float64, and its frame. It begins with `N`.
+A node's record is, little-endian, the `NODE` fields below and the branch's name in UTF-8, which are
+read when a tree is opened; then what is read only when it is asked for: the action's float64, and
+one zlib stream with the `SIZES` of the observation, its joints, scene and state as float64, and its
+frame. It begins with `N`.
 
 Every other record is a JSON text, whose `kind` says what it is: `session` (first, with the seed),
 `branch` (a new one, or a new label), `checkpoint`, `head` (it was moved). A root's record is also
@@ -37,8 +37,8 @@ FLOAT = np.dtype('<f8')
 LONGEST_NAME = 0xFFFF  # bytes
 
 
-def encode_node(node: Node, observation: Observation) -> bytes:
-    """The record of a node and what was observed there."""
+def encode_node(node: Node, action: NDArray[np.float64], observation: Observation) -> bytes:
+    """The record of a node, the action (A,) that led to it and what was observed there."""
     name = node.branch.encode()
     numbers = (observation.joints, observation.scene, observation.state)
     compressor = zlib.compressobj(level=1)
@@ -48,7 +48,7 @@ def encode_node(node: Node, observation: Observation) -> bytes:
                 NODE_TAG,
                 node.source,
                 len(name),
-                len(node.action),
+                len(action),
                 node.id,
                 node.parent,
                 node.step,
@@ -59,7 +59,7 @@ def encode_node(node: Node, observation: Observation) -> bytes:
                 observation.fidelity,
             ),
             name,
-            _bytes(node.action),
+            _bytes(action),
             compressor.compress(
                 SIZES.pack(*(values.size for values in numbers), *observation.frame.shape)
                 + b''.join(_bytes(values) for values in numbers)
@@ -76,11 +76,13 @@ def is_node(payload: bytes) -> bool:
 
 
 def decode_node(payload: bytes) -> Node:
-    """The node of its record."""
-    (_, source, name_size, action_size, node_id, parent, step, epoch, key, progress, success, _) = (
+    """The node of its record. Raises ValueError or struct.error if it is none."""
+    _, source, name_size, action_size, node_id, parent, step, epoch, key, progress, success, _ = (
         NODE.unpack_from(payload)
     )
     begin = NODE.size + name_size
+    if len(payload) < begin + FLOAT.itemsize * action_size:
+        raise ValueError(f'the record of node {node_id} is too short')
     return Node(
         node_id,
         parent,
@@ -89,12 +91,16 @@ def decode_node(payload: bytes) -> Node:
         # Each name once in memory, however many nodes its branch has.
         sys.intern(payload[NODE.size : begin].decode()),
         Source(source),
-        # A copy: a view would keep the record in memory.
-        np.frombuffer(payload, FLOAT, action_size, begin).copy(),
         key,
         progress,
         success,
     )
+
+
+def decode_action(payload: bytes) -> NDArray[np.float64]:
+    """The action (A,) of a node's record; it cannot be written to."""
+    _, _, name_size, action_size, *_ = NODE.unpack_from(payload)
+    return np.frombuffer(payload, FLOAT, action_size, NODE.size + name_size)
 
 
 def decode_observation(payload: bytes) -> Observation:

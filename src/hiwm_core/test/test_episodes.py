@@ -116,7 +116,9 @@ def test_every_value_is_bit_identical(
         np.testing.assert_array_equal(episode.spread, spread)
         assert episode.epochs[1:].tolist() == [node.epoch for node in nodes]
         assert (np.diff(episode.stamps) > 0).all()
-        np.testing.assert_array_equal(episode.actions, [node.action for node in nodes])
+        np.testing.assert_array_equal(
+            episode.actions, [session.tree.action(node.id) for node in nodes]
+        )
         assert episode.sources.tolist() == [int(node.source) for node in nodes]
         np.testing.assert_array_equal(episode.shadow, [session.shadow[node.id] for node in nodes])
         assert episode.phases.tolist() == [session.phases[node.id] for node in nodes]

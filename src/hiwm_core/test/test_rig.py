@@ -194,12 +194,12 @@ def test_an_action_is_held_for_one_period_and_then_the_position_is(bench: Bench)
     for node in nodes:
         assert node is not None
         assert node.source is Source.OPERATOR
-        assert np.array_equal(node.action, sent.values)
+        assert np.array_equal(bench.tree.action(node.id), sent.values)
     held = bench.step()
     assert held is not None
     assert held.source is Source.HOLD
     measured = bench.tree.observation(3).joints
-    assert np.array_equal(held.action, bench.task.hold_action(measured))
+    assert np.array_equal(bench.tree.action(held.id), bench.task.hold_action(measured))
 
 
 def test_the_executed_action_says_what_it_answered_and_who_sent_it(bench: Bench) -> None:
@@ -239,7 +239,7 @@ def test_what_is_executed_lies_within_the_limits(bench: Bench) -> None:
     bench.rig.receive(wild)
     node = bench.step()
     assert node is not None
-    assert np.array_equal(node.action, bench.task.action_high)
+    assert np.array_equal(bench.tree.action(node.id), bench.task.action_high)
     assert bench.rig.executed_actions == 1
 
 

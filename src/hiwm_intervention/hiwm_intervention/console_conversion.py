@@ -9,8 +9,9 @@ from hiwm_msgs.msg import MuxState, RecorderState, RigState, TreeBranch, TreeNod
 
 from hiwm_core.action import Source
 from hiwm_core.rollout_tree import Label
+from hiwm_intervention.console_places import Place
 from hiwm_intervention.console_report import MuxReport, RecorderReport, RigReport
-from hiwm_intervention.console_tree import Lane, Place
+from hiwm_intervention.console_tree import Lane
 from hiwm_rig.conversion import nanoseconds_of
 
 

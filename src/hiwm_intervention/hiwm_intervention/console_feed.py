@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hiwm_intervention.console_places import Rows
+
 MOST_ROWS = 2000  # in one message: about 70 kB
 
 
@@ -47,7 +49,7 @@ class TreeFeed:
 
     def _begin(self, generation: int) -> None:
         self._generation = generation
-        self._rows: list[list[Any]] = []
+        self._rows = Rows()
         self._lanes: dict[int, tuple[int, Mapping[str, Any]]] = {}
         self._checkpoints: tuple[int, Mapping[str, int]] = (0, {})
         self._version = 0
@@ -64,7 +66,8 @@ class TreeFeed:
             self._begin(news['generation'])
         self._version += 1
         self._whole = news['whole']
-        self._rows.extend(news['nodes'])
+        for row in news['nodes']:
+            self._rows.append(row)
         for lane in news['lanes']:
             self._lanes[lane['number']] = (self._version, lane)
         if news['checkpoints'] is not None:

@@ -26,9 +26,10 @@ from hiwm_intervention.console_call import (
 from hiwm_intervention.console_economics import Economics
 from hiwm_intervention.console_marks import marks_of, targets_of
 from hiwm_intervention.console_operator import ConsoleOperator
+from hiwm_intervention.console_places import Place
 from hiwm_intervention.console_protocol import Ask, Hold
 from hiwm_intervention.console_report import MuxReport, RecorderReport, RigReport
-from hiwm_intervention.console_tree import Place, TreeView
+from hiwm_intervention.console_tree import TreeView
 from hiwm_intervention.reset_guide import ResetGuide
 from hiwm_intervention.takeover import DRIVEN, HELD_BY_OPERATOR
 

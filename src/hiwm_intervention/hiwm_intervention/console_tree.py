@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-import math
 from typing import Any
 
-from hiwm_core.action import Source
 from hiwm_core.rollout_tree import Label
+from hiwm_intervention.console_places import DIGITS, Place, Places
 from hiwm_intervention.console_protocol import finite
 
 
@@ -25,18 +24,6 @@ class Lane:
     note: str = ''
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A node without its frame; see `hiwm_msgs/msg/TreeNode`."""
-
-    node: int
-    parent: int
-    step: int
-    branch: str
-    source: Source = Source.NONE
-    progress: float = math.nan
-
-
 class TreeView:
     """Branches, nodes, checkpoints and seeds, and what of them is news.
 
@@ -48,7 +35,7 @@ class TreeView:
         self.generation = generation
         self.fetched = 0
         self.whole = False
-        self.places: dict[int, Place] = {}
+        self.places = Places()
         self.lanes: dict[str, Lane] = {}
         self.checkpoints: dict[str, int] = {}
         self.seeds: dict[int, int] = {}  # root -> seed
@@ -134,8 +121,7 @@ class TreeView:
         return news
 
     def _put(self, place: Place) -> None:
-        if self.places.get(place.node) != place:
-            self.places[place.node] = place
+        if self.places.put(place):
             self._news_nodes[place.node] = None
 
     def _put_lane(self, lane: Lane) -> None:
@@ -154,7 +140,7 @@ class TreeView:
             place.step,
             self._number(place.branch),
             int(place.source),
-            finite(place.progress, 3),
+            finite(place.progress, DIGITS),
         ]
 
     def _tell_lane(self, lane: Lane) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from hiwm_core.action import Source
 from hiwm_core.error import HiwmError
 from hiwm_core.rollout_tree import Label
 from hiwm_intervention.console_economics import FILE_NAME, Economics, Ledger
+from hiwm_intervention.console_places import Place
 from hiwm_intervention.console_starts import HardStarts
-from hiwm_intervention.console_tree import Lane, Place, TreeView
+from hiwm_intervention.console_tree import Lane, TreeView
 
 POLICY, OPERATOR, HANDOVER = Source.POLICY, Source.OPERATOR, Source.HANDOVER
 

@@ -17,10 +17,11 @@ from hiwm_core.rollout_tree import Label
 from hiwm_core.task import load_task
 from hiwm_intervention.console_call import EVENTS, FREE, OWN, SERVICES, Outcome
 from hiwm_intervention.console_feed import Cursor, TreeFeed
+from hiwm_intervention.console_places import Place
 from hiwm_intervention.console_protocol import ASKS, Ask, Hold
 from hiwm_intervention.console_report import MuxReport, RecorderReport, RigReport
 from hiwm_intervention.console_session import ConsoleSession
-from hiwm_intervention.console_tree import Lane, Place, TreeView
+from hiwm_intervention.console_tree import Lane, TreeView
 from hiwm_intervention.takeover import REQUESTS, Phase
 
 SECOND = 1_000_000_000

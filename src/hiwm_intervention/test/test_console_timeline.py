@@ -20,10 +20,11 @@ from hiwm_core.rig import Mode, Pace
 from hiwm_core.rollout_tree import Label, RolloutTree
 from hiwm_core.task import load_task
 from hiwm_intervention.console_app import Callbacks
+from hiwm_intervention.console_places import Place
 from hiwm_intervention.console_report import RigReport
 from hiwm_intervention.console_server import ConsoleServer
 from hiwm_intervention.console_session import ConsoleSession
-from hiwm_intervention.console_tree import Lane, Place
+from hiwm_intervention.console_tree import Lane
 from hiwm_rig.frame_service import fill_frames
 
 NODES = 5000
