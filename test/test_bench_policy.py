@@ -33,7 +33,7 @@ def test_one_round_measures_every_batch_and_every_backbone(tmp_path: Path) -> No
     result = json.loads(target.read_text())
     assert result['seed'] == 3
     lockstep = result['lockstep']
-    assert lockstep['steps_an_episode'] == 16
+    assert lockstep['steps_an_episode'] == 8, 'two chunks'
     for size in ('1', '16', '64'):
         figures = lockstep[size]
         assert figures['frames_per_s'] > 0.0
