@@ -132,8 +132,8 @@ def _countable_limits(config: ArmConfig) -> tuple[FloatArray, FloatArray]:
     return limits[:, 0], limits[:, 1]
 
 
-class HealthWatch:
-    """Looks at what the servos report.
+class ServoWatch:
+    """What all who look at an arm's servos need: its limits, and how long each was at its current.
 
     Args:
         config: Limits and names.
@@ -145,6 +145,23 @@ class HealthWatch:
         self._currents = np.array([joint.current_limit or np.inf for joint in config.joints])
         self._speeds = config.max_speed * config.limits.overspeed
         self._strained = np.zeros(len(config.joints))
+
+    def forget(self) -> None:
+        """The arm begins anew."""
+        self._strained[:] = 0.0
+
+    def who(self, joint: int) -> str:
+        """What sentences call a joint's servo."""
+        return f'servo {self._config.servos[joint]} ({self._config.names[joint]})'
+
+    def _strained_joints(self, over: NDArray[np.bool_], seconds: float) -> NDArray[np.intp]:
+        """Those that have been over their current for too long; `over` (J,) are it now."""
+        self._strained = np.where(over, self._strained + seconds, 0.0)
+        return np.flatnonzero(self._strained > self._limits.overcurrent_time)
+
+
+class HealthWatch(ServoWatch):
+    """What stops an arm, and what takes its torque off."""
 
     def fault(self, measured: Measured, seconds: float) -> str:
         """Why the torque has to go off; empty: it need not.
@@ -160,8 +177,7 @@ class HealthWatch:
             )
         with np.errstate(invalid='ignore'):
             full = np.abs(measured.currents) >= FULL_CURRENT * self._currents
-        self._strained = np.where(full, self._strained + seconds, 0.0)
-        strained = np.flatnonzero(self._strained > self._limits.overcurrent_time)
+        strained = self._strained_joints(full, seconds)
         if len(strained):
             joint = int(strained[0])
             return (
@@ -181,11 +197,3 @@ class HealthWatch:
                 f'is {self._speeds[joint]:.2f}'
             )
         return ''
-
-    def forget(self) -> None:
-        """The arm begins anew."""
-        self._strained[:] = 0.0
-
-    def who(self, joint: int) -> str:
-        """What sentences call a joint's servo."""
-        return f'servo {self._config.servos[joint]} ({self._config.names[joint]})'

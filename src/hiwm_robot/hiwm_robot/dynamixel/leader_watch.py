@@ -5,26 +5,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from hiwm_robot.dynamixel.arm_config import ArmConfig
-from hiwm_robot.dynamixel.arm_safety import Measured
+from hiwm_robot.dynamixel.arm_safety import Measured, ServoWatch
 
 # Of the current limit: the servo's own regulation keeps the current about it.
 REGULATION = 1.1
 
 
-class LeaderWatch:
-    """The limits of one arm's file.
-
-    Args:
-        config: Limits and names.
-    """
-
-    def __init__(self, config: ArmConfig) -> None:
-        self._config = config
-        self._limits = config.limits
-        self._currents = np.array([joint.current_limit or np.inf for joint in config.joints])
-        self._speeds = config.max_speed * config.limits.overspeed
-        self._strained = np.zeros(len(config.joints))
+class LeaderWatch(ServoWatch):
+    """What makes a leader let go; its speed too, because nothing else holds it back."""
 
     def fault(self, measured: Measured, seconds: float) -> str:
         """Why the torque has to go off; empty: it need not.
@@ -48,8 +36,7 @@ class LeaderWatch:
             )
         with np.errstate(invalid='ignore'):
             over = np.abs(measured.currents) > REGULATION * self._currents
-        self._strained = np.where(over, self._strained + seconds, 0.0)
-        strained = np.flatnonzero(self._strained > self._limits.overcurrent_time)
+        strained = self._strained_joints(over, seconds)
         if len(strained):
             joint = int(strained[0])
             return (
@@ -58,11 +45,3 @@ class LeaderWatch:
                 'look what is wrong with it'
             )
         return ''
-
-    def forget(self) -> None:
-        """The arm begins anew."""
-        self._strained[:] = 0.0
-
-    def who(self, joint: int) -> str:
-        """What sentences call a joint's servo."""
-        return f'servo {self._config.servos[joint]} ({self._config.names[joint]})'
