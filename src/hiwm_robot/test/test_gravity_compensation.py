@@ -314,6 +314,41 @@ def test_told_to_and_closed_it_lets_go() -> None:
     assert not any(held.torque) and not held.port.is_open
 
 
+@pytest.mark.parametrize('silent', [False, True])
+def test_an_emergency_stop_lets_go_until_it_is_reset_and_the_arm_is_told_to_bear_again(
+    silent: bool,
+) -> None:
+    held = HeldLeader(ABOVE_TABLE).borne()
+    if silent:
+        harm_wire(held)
+    held.leader.stop(True)
+    held.turns(0.04)
+    assert held.leader.phase is LeaderPhase.FAULT
+    assert held.leader.message == (
+        "the leader 'reference_leader' is limp, for the emergency stop is set; reset it; then "
+        'switch its compensation on again'
+    )
+    held.bus.faults.missing = frozenset()
+    # The one that did not hear it lets go by its own watchdog.
+    assert sum(held.torque) <= silent
+    with pytest.raises(HiwmError, match='the emergency stop is set; reset it'):
+        held.leader.bear(True)
+    held.leader.stop(False)
+    held.turns(0.5)
+    assert not any(held.currents), 'nothing but a person leads out'
+    held.borne()
+
+
+def test_an_emergency_stop_takes_back_a_wish_that_is_not_granted_yet() -> None:
+    held = HeldLeader(ABOVE_TABLE)
+    held.leader.bear(True)
+    held.leader.stop(True)
+    held.turns(0.1)
+    held.leader.stop(False)
+    held.turns(0.1)
+    assert not any(held.torque) and held.leader.phase is LeaderPhase.LIMP
+
+
 def test_lost_and_damaged_packets_leave_it_borne() -> None:
     held = HeldLeader(ABOVE_TABLE).borne()
     held.bus.faults.drop = held.bus.faults.damage = 0.01

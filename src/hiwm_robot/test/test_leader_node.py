@@ -15,10 +15,14 @@ from emulated_arm import CONFIG, READY, write_arm
 import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from std_msgs.msg import Bool
 from std_srvs.srv import SetBool
 import yaml
 
 from hiwm_core import contract
+from hiwm_core.contract import Quality
+from hiwm_rig import emergency_stop
+from hiwm_rig.base_node import profile_of
 from hiwm_robot.dynamixel.arm_config import read_arm
 from hiwm_robot.dynamixel.emulator.program import emulated_bus
 from hiwm_robot.dynamixel.emulator.serial_device import SerialDevice
@@ -47,6 +51,14 @@ class Graph:
         self.node = LeaderArmNode()
         self._asker = rclpy.create_node('asker')
         self._client = self._asker.create_client(SetBool, '/leader_arm/compensation')
+        self._stops = {
+            'e_stop': self._asker.create_publisher(
+                Bool, emergency_stop.TOPIC, profile_of(contract.COMMAND)
+            ),
+            'latch': self._asker.create_publisher(
+                Bool, emergency_stop.STATE_TOPIC, profile_of(Quality(latched=True))
+            ),
+        }
         self.said: dict[str, DiagnosticStatus] = {}
         self._asker.create_subscription(
             DiagnosticArray, contract.DIAGNOSTICS.name, self._listen, 10
@@ -68,6 +80,12 @@ class Graph:
         while not holds():
             assert time.monotonic() < deadline, f'waited in vain until {what}'
             self._executor.spin_once(timeout_sec=0.02)
+
+    def press(self, stop: str, level: bool) -> None:
+        """A button, or an arm that has latched it."""
+        publisher = self._stops[stop]
+        self.until(publisher.get_subscription_count, 'the leader listens')
+        publisher.publish(Bool(data=level))
 
     def ask(self, on: bool) -> SetBool.Response:
         """The service's answer."""
@@ -151,6 +169,19 @@ def test_a_fault_of_the_program_itself_takes_the_torque_off(borne: Graph) -> Non
     borne.node._leader.read = fail
     status = borne.until_leader(r"the leader is read no more: RuntimeError\('a bug'\)")
     assert status.level == DiagnosticStatus.ERROR and not borne.torque
+
+
+@pytest.mark.parametrize('stop', ['e_stop', 'latch'])
+def test_an_emergency_stop_makes_it_limp(borne: Graph, stop: str) -> None:
+    borne.until(lambda: borne.torque, 'the servos bear the arm')
+    borne.press(stop, True)
+    borne.until_leader('is limp, for the emergency stop is set; reset it')
+    assert not borne.torque
+    answer = borne.ask(on=True)
+    assert not answer.success and answer.message == 'the emergency stop is set; reset it'
+    borne.press(stop, False)
+    borne.until(lambda: borne.ask(on=True).success, 'it may be borne again')
+    borne.until_borne()
 
 
 def test_without_compensation_it_never_has_torque(limp: Graph) -> None:

@@ -34,6 +34,7 @@ REOPEN_PERIOD = 1.0  # s between attempts to open a port that has vanished
 RAMP = 0.5  # s in which the currents rise, so that a hand feels them come
 # Of the bus watchdog's time without a reading, after which it may have tripped.
 WATCHDOG_DOUBT = 0.5
+STOPPED = 'the emergency stop is set; reset it'
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,9 @@ class LeaderPose:
 
 
 class Leader:
-    """One leader arm; its attributes, `pose` and `bear` are for any thread, all else for one.
+    """One leader arm.
+
+    Its attributes, `pose`, `bear` and `stop` are for any thread, all else is for one.
 
     Args:
         config: Its file, which is its calibration.
@@ -96,6 +99,7 @@ class Leader:
         self._tried_at = -np.inf
         self._measured_at = self._sent_at = self._borne_at = clock()
         self._wish: LeaderEvent | None = None
+        self._stopped = False
 
     @property
     def pose(self) -> LeaderPose | None:
@@ -107,8 +111,11 @@ class Leader:
         """From the next reading on, let the servos bear the arm, or let go of it.
 
         Raises:
-            HiwmError: NOT_SUPPORTED: nothing was given that could bear it.
+            HiwmError: NOT_SUPPORTED: nothing was given that could bear it. NOT_READY: an emergency
+                stop is set.
         """
+        if on and self._stopped:
+            raise HiwmError(STOPPED, ErrorCode.NOT_READY)
         if on and self._compensation is None:
             raise HiwmError(
                 f"the leader '{self.config.name}' was started without gravity compensation; start "
@@ -116,6 +123,13 @@ class Leader:
                 ErrorCode.NOT_SUPPORTED,
             )
         self._wish = LeaderEvent.ENABLE if on else LeaderEvent.DISABLE
+
+    def stop(self, on: bool) -> None:
+        """An emergency stop is set, or no longer: while it is, nothing bears the arm.
+
+        Its own current may be what somebody wants to stop.
+        """
+        self._stopped = on
 
     def connect(self) -> None:
         """Open the port, look who is there, and take the torque off.
@@ -135,6 +149,8 @@ class Leader:
     def read(self) -> None:
         """Take a reading and bear the arm by it; a port that was lost is opened when it is back."""
         now = self._clock()
+        if self._stopped:
+            self._obey_stop()
         try:
             if not self._servos.is_open:
                 if now - self._tried_at < REOPEN_PERIOD:
@@ -179,6 +195,12 @@ class Leader:
             self._go(LeaderEvent.DISABLE, '')
 
     # -- what bears it ---------------------------------------------------------------------------
+
+    def _obey_stop(self) -> None:
+        if self._wish is LeaderEvent.ENABLE:
+            self._wish = None
+        if self.phase is LeaderPhase.BORNE:
+            self._let_go(STOPPED)
 
     def _grant_wish(self, measured: Measured) -> None:
         wish, self._wish = self._wish, None

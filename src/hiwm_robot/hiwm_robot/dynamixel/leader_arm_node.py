@@ -9,6 +9,7 @@ the handover `passive`.
 from __future__ import annotations
 
 import atexit
+import functools
 import getpass
 import secrets
 import sys
@@ -26,9 +27,11 @@ from std_srvs.srv import SetBool
 
 from hiwm_core import contract
 from hiwm_core.action import Action, Source, clip_values
+from hiwm_core.contract import Quality
 from hiwm_core.error import ConfigurationError, HiwmError
 from hiwm_core.parameter import Parameter
 from hiwm_core.task import load_task
+from hiwm_rig import emergency_stop
 from hiwm_rig.base_node import client, declare, profile_of, publisher, run_node, subscription
 from hiwm_rig.conversion import action_message
 from hiwm_robot.dynamixel.arm_file import LEADER, open_arm_file
@@ -65,6 +68,11 @@ FREE = (MuxState.PHASE_AUTONOMOUS, MuxState.PHASE_PAUSED)
 LONGEST_END = 5.0  # s
 LOOK = 0.1  # s between looks at what the leader says of itself
 TELL = 1.0  # s between diagnostics where nothing is new
+# Where an emergency stop is told: a person's button; an arm's latch, for late subscribers too.
+STOPS = {
+    emergency_stop.TOPIC: Quality(reliable=False),
+    emergency_stop.STATE_TOPIC: Quality(latched=True),
+}
 STEADY_CLOCK = Clock(clock_type=ClockType.STEADY_TIME)
 
 
@@ -109,6 +117,11 @@ class LeaderArmNode(Node):
         self.create_subscription(
             Bool, values['deadman_topic'], self._on_pedal, profile_of(contract.COMMAND)
         )
+        self._stops = dict.fromkeys(STOPS, False)
+        for topic, quality in STOPS.items():
+            self.create_subscription(
+                Bool, topic, functools.partial(self._on_stop, topic), profile_of(quality)
+            )
         self._diagnostics = publisher(self, contract.DIAGNOSTICS)
         self.create_service(SetBool, '~/compensation', self._on_compensation)
         for period, act in (
@@ -168,6 +181,10 @@ class LeaderArmNode(Node):
 
     def _on_pedal(self, message: Bool) -> None:
         self._pedal.take(bool(message.data))
+
+    def _on_stop(self, topic: str, message: Bool) -> None:
+        self._stops[topic] = bool(message.data)
+        self._leader.stop(any(self._stops.values()))
 
     def _sample(self) -> None:
         """Tell where the leader is and whether its dead-man is pressed."""
