@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from types import TracebackType
+
+from test.loop_thread import LoopThread
 
 PATIENCE = 10.0  # s
 BLOCK = 65536
@@ -25,12 +26,11 @@ class Network:
     def __init__(self, port: int) -> None:
         self._to = port
         self._writers: set[asyncio.StreamWriter] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._loop = LoopThread(PATIENCE)
 
     def __enter__(self) -> Network:
-        self._thread.start()
-        self._run_soon(self._open())
+        self._loop.start()
+        self._loop.run(self._open())
         return self
 
     def __exit__(
@@ -39,25 +39,20 @@ class Network:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._run_soon(self._close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE)
-        self._loop.close()
+        self._loop.run(self._close())
+        self._loop.end()
 
     def cut(self) -> None:
         """From now on nothing is forwarded."""
-        self._loop.call_soon_threadsafe(self._whole.clear)
+        self._loop.call(self._whole.clear)
 
     def mend(self) -> None:
         """What waited goes on."""
-        self._loop.call_soon_threadsafe(self._whole.set)
+        self._loop.call(self._whole.set)
 
     def drop(self) -> None:
         """Reset every connection, as a browser that is killed."""
-        self._run_soon(self._drop())
-
-    def _run_soon(self, work: object) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)  # type: ignore[arg-type]
+        self._loop.run(self._drop())
 
     async def _open(self) -> None:
         self._whole = asyncio.Event()

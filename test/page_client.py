@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 import concurrent.futures
 import contextlib
 import json
@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from hiwm_intervention.console_protocol import unpack_view
+from test.loop_thread import LoopThread
 from test.probe import PATIENCE
 
 SAMPLE_PERIOD = 0.05  # s, as the page's
@@ -52,12 +53,11 @@ class PageClient:
         self._replies: dict[int, concurrent.futures.Future[dict[str, Any]]] = {}
         self._keys: dict[str, float] | None = None
         self._change = threading.Condition()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._loop = LoopThread(PATIENCE)
 
     def __enter__(self) -> PageClient:
-        self._thread.start()
-        self._run(self._open())
+        self._loop.start()
+        self._loop.run(self._open())
         return self
 
     def __exit__(
@@ -66,10 +66,8 @@ class PageClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._run(self._close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE)
-        self._loop.close()
+        self._loop.run(self._close())
+        self._loop.end()
 
     # -- for a person ----------------------------------------------------------------------------
 
@@ -110,7 +108,7 @@ class PageClient:
         self._number += 1
         reply: concurrent.futures.Future[dict[str, Any]] = concurrent.futures.Future()
         self._replies[self._number] = reply
-        self._run(self._send({'type': 'ask', 'id': self._number, 'name': name, **fields}))
+        self._loop.run(self._send({'type': 'ask', 'id': self._number, 'name': name, **fields}))
         return reply.result(PATIENCE)
 
     def must(self, name: str, **fields: Any) -> None:
@@ -133,12 +131,9 @@ class PageClient:
 
     def get(self, path: str) -> bytes:
         """What the console answers to a request of the page."""
-        return bytes(self._run(self._get(path)))
+        return self._loop.run(self._get(path))
 
     # -- within the loop -------------------------------------------------------------------------
-
-    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     async def _open(self) -> None:
         # A cookie of an address without a name is not kept unless one asks for it.

@@ -19,6 +19,7 @@ from hiwm_policy.model import PolicyNetwork
 from hiwm_policy.size import DiffusionSize, FlowSize, Size
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'hiwm_core' / 'test'))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from two_arms import TWO_ARMS
 

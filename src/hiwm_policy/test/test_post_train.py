@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import replace
 import json
 from pathlib import Path
 
+from framed_episode import episode_of
 import numpy as np
 import pytest
 import torch
@@ -25,40 +25,6 @@ from hiwm_policy.model import WEIGHTS, PolicyNetwork, load_card, save_model
 
 Build = Callable[..., PolicyNetwork]
 Arguments = Callable[..., argparse.Namespace]
-
-
-def episode(frames: Frames, task: Task, **changes: object) -> Episode:
-    """All of the frames as one episode."""
-    steps = len(frames.frames) - 1
-    return replace(
-        Episode(
-            task=task.name,
-            session='test',
-            kind='demo',
-            seed=7,
-            frames=frames.frames,
-            joints=frames.joints.astype(np.float64),
-            scene=frames.scene,
-            progress=np.zeros(steps + 1),
-            actions=np.nan_to_num(frames.actions[:-1]).astype(np.float64),
-            sources=frames.sources[:-1],
-            shadow=np.full((steps, len(task.actions)), np.nan),
-            spread=np.full(steps, np.nan),
-            phases=np.zeros(steps, np.uint8),
-            triggers=np.zeros(steps, np.uint8),
-            human_seconds=np.zeros(steps),
-            fidelity=np.ones(steps + 1),
-            epochs=np.ones(steps + 1, np.uint32),
-            stamps=np.arange(steps + 1),
-            nodes=np.arange(1, steps + 2, dtype=np.uint64),
-            branch='run',
-            parent='',
-            fork=0,
-            label=0,
-            success=True,
-        ),
-        **changes,
-    )
 
 
 @pytest.fixture
@@ -81,7 +47,7 @@ def given(
 
     def made(number: int, **changes: object) -> Episode:
         frames = demonstrations(pusht, episodes=1, seed=number)
-        return episode(frames, pusht, seed=number, **changes)
+        return episode_of(frames, pusht, seed=number, **changes)
 
     demos = [made(number) for number in range(6)]
     kind = {'kind': 'session'}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import copy
 from dataclasses import replace
 
+from framed_episode import episode_of
 import numpy as np
 import pytest
 import torch
@@ -32,37 +33,16 @@ def branches(pusht: Task, demonstrations: Callable[..., Frames]) -> Branches:
     """An attempt of 30 steps that failed, and a branch that left it at frame 12 and succeeded."""
 
     def make(fork: int = 12, ramp: int = 0) -> tuple[Episode, Episode]:
-        def episode(seed: int, steps: int, **changes: object) -> Episode:
-            frames = demonstrations(pusht, episodes=1, steps=steps, seed=seed)
-            unknown = np.full(steps, np.nan)
-            return replace(
-                Episode(
-                    task=pusht.name,
-                    session='a',
-                    kind='session',
-                    seed=3,
-                    frames=frames.frames,
-                    joints=frames.joints.astype(np.float64),
-                    scene=frames.scene,
-                    progress=np.zeros(steps + 1),
-                    actions=np.nan_to_num(frames.actions[:-1]).astype(np.float64),
-                    sources=np.full(steps, P, np.uint8),
-                    shadow=np.full((steps, 2), np.nan),
-                    spread=unknown,
-                    phases=np.zeros(steps, np.uint8),
-                    triggers=np.zeros(steps, np.uint8),
-                    human_seconds=unknown,
-                    fidelity=np.ones(steps + 1),
-                    epochs=np.ones(steps + 1, np.uint32),
-                    stamps=np.arange(steps + 1),
-                    nodes=np.arange(1, steps + 2, dtype=np.uint64),
-                    branch='run-1',
-                    parent='',
-                    fork=0,
-                    label=int(Label.NONE),
-                    success=False,
-                ),
-                **changes,
+        def episode(seed: int, steps: int) -> Episode:
+            return episode_of(
+                demonstrations(pusht, episodes=1, steps=steps, seed=seed),
+                pusht,
+                kind='session',
+                session='a',
+                seed=3,
+                sources=np.full(steps, P, np.uint8),
+                branch='run-1',
+                success=False,
             )
 
         bad, own = episode(1, 30), episode(2, 25)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from framed_episode import episode_of
 import numpy as np
 import pytest
 import torch
@@ -28,37 +29,6 @@ from hiwm_policy.size import DiffusionSize
 Build = Callable[..., PolicyNetwork]
 Make = Callable[..., Frames]
 SMALL = DiffusionSize(free_keypoints=4, width=32, depth=1, condition=16)
-
-
-def episode(frames: Frames, task: Task, *, success: bool = True) -> Episode:
-    """All of the frames as one episode."""
-    steps = len(frames.frames) - 1
-    return Episode(
-        task=task.name,
-        session='test',
-        kind='demo',
-        seed=7,
-        frames=frames.frames,
-        joints=frames.joints.astype(np.float64),
-        scene=frames.scene,
-        progress=np.zeros(steps + 1),
-        actions=np.nan_to_num(frames.actions[:-1]).astype(np.float64),
-        sources=frames.sources[:-1],
-        shadow=np.full((steps, len(task.actions)), np.nan),
-        spread=np.full(steps, np.nan),
-        phases=np.zeros(steps, np.uint8),
-        triggers=np.zeros(steps, np.uint8),
-        human_seconds=np.full(steps, np.nan),
-        fidelity=np.ones(steps + 1),
-        epochs=np.ones(steps + 1, np.uint32),
-        stamps=np.arange(steps + 1, dtype=np.int64),
-        nodes=np.arange(steps + 1, dtype=np.uint64),
-        branch='run',
-        parent='',
-        fork=0,
-        label=0,
-        success=success,
-    )
 
 
 def arguments(out: Path, task: str = 'pusht') -> argparse.Namespace:
@@ -123,7 +93,7 @@ def test_only_successful_demonstrations_are_read_and_only_once(
     pusht: Task, demonstrations: Make, bags: Callable[..., None], tmp_path: Path
 ) -> None:
     one = demonstrations(pusht, episodes=1)
-    bags(episode(one, pusht), episode(one, pusht, success=False), episode(one, pusht))
+    bags(episode_of(one, pusht), episode_of(one, pusht, success=False), episode_of(one, pusht))
     frames = read_demos(tmp_path, pusht, tmp_path)
     assert frames.episodes == 2
     assert np.isnan(frames.actions[12]).all(), 'nothing follows the last frame'
@@ -138,7 +108,7 @@ def test_only_successful_demonstrations_are_read_and_only_once(
 def test_a_folder_without_success_and_frames_of_another_size_are_refused(
     pusht: Task, demonstrations: Make, bags: Callable[..., None], tmp_path: Path
 ) -> None:
-    one = episode(demonstrations(pusht, episodes=1), pusht, success=False)
+    one = episode_of(demonstrations(pusht, episodes=1), pusht, success=False)
     bags(one)
     with pytest.raises(ConfigurationError, match='no successful episode of task pusht'):
         read_demos(tmp_path, pusht, tmp_path)
@@ -148,7 +118,7 @@ def test_a_folder_without_success_and_frames_of_another_size_are_refused(
 
 def test_every_third_frame_is_kept_with_its_scene(pusht: Task, demonstrations: Make) -> None:
     frames = demonstrations(pusht, episodes=1, steps=7)
-    thinned = join_episodes([episode(frames, pusht)], pusht, stride=3)
+    thinned = join_episodes([episode_of(frames, pusht)], pusht, stride=3)
     np.testing.assert_array_equal(thinned.scene, frames.scene[[0, 3, 6]])
     np.testing.assert_array_equal(thinned.frames, frames.frames[[0, 3, 6]])
     assert thinned.rows_without({7}).size == 0
@@ -258,7 +228,7 @@ def test_an_interrupted_phase_goes_on_to_the_same_result(tmp_path: Path) -> None
 def test_the_command_trains_what_the_policy_loads(
     pusht: Task, demonstrations: Make, bags: Callable[..., None], tmp_path: Path
 ) -> None:
-    bags(*(episode(demonstrations(pusht, episodes=1, seed=seed), pusht) for seed in range(3)))
+    bags(*(episode_of(demonstrations(pusht, episodes=1, seed=seed), pusht) for seed in range(3)))
     card = train.train(arguments(tmp_path), replace(SMALL, framed=True))
     assert card['steps'] == {'reading': 2, 'acting': 2}
     assert card['data']['demo_episodes'] == 3
@@ -277,7 +247,7 @@ def test_two_arms_and_fourteen_actions_train(
 ) -> None:
     monkeypatch.setattr(train, 'load_task', lambda name: two_arms)
     frames = demonstrations(two_arms, episodes=1)
-    bags(*[episode(frames, two_arms)] * 2)
+    bags(*[episode_of(frames, two_arms)] * 2)
     card = train.train(arguments(tmp_path, 'two_arms'), SMALL)
     assert set(card['steps']) == {'reading', 'acting'}, 'the towel has landmarks to read'
     assert len(card['metrics']['chunk_error']) == 14
@@ -289,7 +259,7 @@ def test_two_arms_and_fourteen_actions_train(
 def test_without_a_scene_nothing_is_read(
     pusht: Task, demonstrations: Make, bags: Callable[..., None], tmp_path: Path
 ) -> None:
-    bags(*[episode(demonstrations(pusht, episodes=1, scene=False), pusht)] * 2)
+    bags(*[episode_of(demonstrations(pusht, episodes=1, scene=False), pusht)] * 2)
     card = train.train(arguments(tmp_path), SMALL)
     assert set(card['steps']) == {'acting'}
     assert 'landmark_error_m' not in card['metrics']

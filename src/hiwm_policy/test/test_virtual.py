@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
+from framed_episode import episode_of
 import numpy as np
 import pytest
 
@@ -34,36 +34,16 @@ def sessions(
     ) -> Episode:
         steps = len(sources)
         frames = demonstrations(pusht, episodes=1, steps=steps, seed=steps)
-        nodes = np.arange(first_node, first_node + steps + 1, dtype=np.uint64)
-        return replace(
-            Episode(
-                task=pusht.name,
-                session=session,
-                kind='session',
-                seed=3,
-                frames=frames.frames,
-                joints=frames.joints.astype(np.float64),
-                scene=frames.scene,
-                progress=np.zeros(steps + 1),
-                actions=np.full((steps, 2), 0.25),
-                sources=np.array(sources, np.uint8),
-                shadow=np.full((steps, 2), np.nan),
-                spread=np.full(steps, np.nan),
-                phases=np.zeros(steps, np.uint8),
-                triggers=np.zeros(steps, np.uint8),
-                human_seconds=np.zeros(steps),
-                fidelity=np.ones(steps + 1),
-                epochs=np.ones(steps + 1, np.uint32),
-                stamps=np.arange(steps + 1),
-                nodes=nodes,
-                branch='run-1',
-                parent='',
-                fork=0,
-                label=0,
-                success=True,
-            ),
-            **changes,
-        )
+        given = {
+            'kind': 'session',
+            'session': session,
+            'seed': 3,
+            'actions': np.full((steps, 2), 0.25),
+            'sources': np.array(sources, np.uint8),
+            'nodes': np.arange(first_node, first_node + steps + 1, dtype=np.uint64),
+            'branch': 'run-1',
+        }
+        return episode_of(frames, pusht, **given | changes)
 
     def give(*episodes: tuple[list[Source], dict[str, object]]) -> None:
         made = [make(sources, **options) for sources, options in episodes]

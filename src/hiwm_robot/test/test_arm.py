@@ -190,7 +190,7 @@ def test_a_wrong_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as refusal:
         arm.arm.connect()
     assert (
-        "servo 4 (wrist_pitch) is XM430-W350, the arm's file says XM540-W270"
+        "servo 4 (wrist_pitch) of 'reference_arm' is XM430-W350, its file says XM540-W270"
         in refusal.value.message
     )
 

@@ -150,7 +150,8 @@ def test_an_arm_that_moves_while_it_is_read_is_asked_for_again() -> None:
 
 def test_a_follower_at_the_leaders_port_is_refused() -> None:
     bus = ServoBus(VirtualPort(emulated_bus(FOLLOWER)), {})  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match=r'servo 1 \(waist\) of the leader is XM540-W270'):
+    sentence = r"servo 1 \(waist\) of 'reference_leader' is XM540-W270"
+    with pytest.raises(ConfigurationError, match=sentence):
         PosedArm('leader', LEADER, bus).connect()
 
 

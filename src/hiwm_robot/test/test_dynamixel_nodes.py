@@ -288,7 +288,8 @@ def test_a_servo_of_another_model(servos: Servos, tmp_path: Path) -> None:
     (tmp_path / 'other').mkdir()
     other = write_arm(tmp_path / 'other', data)
     said = refusal('dynamixel_arm', f'arm:={other}', f'port:={servos.port}')
-    assert "servo 4 (wrist_pitch) is XM430-W350, the arm's file says XM540-W270" in said
+    assert "servo 4 (wrist_pitch) of 'reference_arm' is XM430-W350" in said
+    assert 'its file says XM540-W270' in said
     assert 'correct the file or the wiring' in said
     assert servos.has_torque(False)
 

@@ -413,7 +413,7 @@ def test_a_servo_of_another_model_gets_no_torque(tmp_path: Path) -> None:
     config = read_arm(leader_file(tmp_path, other))
     port = held.port
     leader = Leader(config, ServoBus(port, {}), command_space(TASK, config))
-    sentence = 'servo 2 .shoulder. of the leader is XC330-M288, its file says XL330-M288'
+    sentence = 'servo 2 .shoulder. of .reference_leader. is XC330-M288, its file says XL330-M288'
     with pytest.raises(ConfigurationError, match=sentence):
         leader.connect()
     assert not any(held.torque)

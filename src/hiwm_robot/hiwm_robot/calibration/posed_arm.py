@@ -8,9 +8,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from hiwm_core.error import ConfigurationError, HiwmError
+from hiwm_core.error import HiwmError
 from hiwm_robot.dynamixel import control_table as table
 from hiwm_robot.dynamixel.arm_config import ArmConfig
+from hiwm_robot.dynamixel.arm_servos import open_and_check
 from hiwm_robot.dynamixel.bus import ServoBus
 
 FloatArray = NDArray[np.float64]
@@ -40,15 +41,7 @@ class PosedArm:
         Raises:
             HiwmError: The port, a servo or its model is not as the file says.
         """
-        self._bus.open()
-        for joint in self.config.joints:
-            number = self._bus.ping(joint.servo)
-            if number != joint.model.number:
-                raise ConfigurationError(
-                    f'servo {joint.servo} ({joint.name}) of the {self._role} is '
-                    f'{table.model_name(number)}, its file says {joint.model.name}; are the ports '
-                    'exchanged?'
-                )
+        open_and_check(self._bus, self.config, 'are the ports exchanged?')
         for servo in self.config.servos:
             self._bus.write(servo, table.TORQUE_ENABLE, 0)
 

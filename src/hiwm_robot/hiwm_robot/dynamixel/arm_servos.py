@@ -24,6 +24,26 @@ TORQUE_OFF_TRIES = 3
 CATCH_UP = 1.1
 
 
+def open_and_check(bus: ServoBus, config: ArmConfig, advice: str) -> None:
+    """Open the port and look whether every servo is of the model that the arm's file names.
+
+    Args:
+        advice: What to do if one is not; ends the sentence.
+
+    Raises:
+        ConfigurationError: The port cannot be opened, or a model is not as the file says.
+        BusError, PortLostError: A servo does not answer.
+    """
+    bus.open()
+    for joint in config.joints:
+        number = bus.ping(joint.servo)
+        if number != joint.model.number:
+            raise ConfigurationError(
+                f"servo {joint.servo} ({joint.name}) of '{config.name}' is {model_name(number)}, "
+                f'its file says {joint.model.name}; {advice}'
+            )
+
+
 class ArmServos:
     """One arm's servos; belongs to one thread.
 
@@ -60,14 +80,7 @@ class ArmServos:
             ConfigurationError: The port cannot be opened, or a model is not as the file says.
             BusError, PortLostError: A servo does not answer.
         """
-        self._bus.open()
-        for joint in self._config.joints:
-            number = self._bus.ping(joint.servo)
-            if number != joint.model.number:
-                raise ConfigurationError(
-                    f"servo {joint.servo} ({joint.name}) is {model_name(number)}, the arm's file "
-                    f'says {joint.model.name}; correct the file or the wiring'
-                )
+        open_and_check(self._bus, self._config, 'correct the file or the wiring')
         for joint in self._config.joints:
             self._set_up(joint)
 

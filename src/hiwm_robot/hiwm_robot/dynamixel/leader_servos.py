@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from hiwm_core.error import ConfigurationError
 from hiwm_robot.dynamixel import control_table as table
 from hiwm_robot.dynamixel.arm_config import ArmConfig
 from hiwm_robot.dynamixel.arm_safety import Measured
-from hiwm_robot.dynamixel.arm_servos import REBOOT_PAUSE, ArmServos
+from hiwm_robot.dynamixel.arm_servos import REBOOT_PAUSE, ArmServos, open_and_check
 from hiwm_robot.dynamixel.bus import ServoBus
-from hiwm_robot.dynamixel.control_table import OperatingMode, model_name
+from hiwm_robot.dynamixel.control_table import OperatingMode
 
 
 class LeaderServos:
@@ -47,14 +46,7 @@ class LeaderServos:
             ConfigurationError: The port cannot be opened, or a model is not as the file says.
             BusError, PortLostError: A servo does not answer.
         """
-        self._bus.open()
-        for joint in self._config.joints:
-            number = self._bus.ping(joint.servo)
-            if number != joint.model.number:
-                raise ConfigurationError(
-                    f'servo {joint.servo} ({joint.name}) of the leader is {model_name(number)}, '
-                    f"its file says {joint.model.name}; is this the follower's port?"
-                )
+        open_and_check(self._bus, self._config, "is this the follower's port?")
         for servo in self._config.servos:
             self._bus.write(servo, table.TORQUE_ENABLE, 0)
             if self._bus.read(servo, table.RETURN_DELAY):
