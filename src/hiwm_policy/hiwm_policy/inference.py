@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A policy in a thread of its own, so that a slow network delays nothing but its own chunks.
 
-There is a slot for the latest request and none for older ones. torch lets go of the interpreter
-while it computes, so the thread that asks goes on.
+torch lets go of the interpreter while it computes, so the thread that asks goes on.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ from collections import deque
 from collections.abc import Callable
 import hashlib
 import struct
-import threading
 import time
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hiwm_core.error import HiwmError
+from hiwm_core.newest_worker import NewestWorker
 from hiwm_core.policy import Policy
 from hiwm_policy.chunk import Request, Sample
 
@@ -52,19 +51,13 @@ class Inference:
         unit: NDArray[np.float64] | None = None,
     ) -> None:
         self._policy, self._seed, self._done, self._unit = policy, seed, done, unit
-        self._changed = threading.Condition()
-        self._request: Request | None = None
         self._results: deque[tuple[Request, Sample | str]] = deque()
-        self._stopped = False
         self.latencies: deque[float] = deque(maxlen=LATENCIES)
-        self._thread = threading.Thread(target=self._work, name='inference', daemon=True)
-        self._thread.start()
+        self._worker = NewestWorker('inference', self._answer)
 
     def ask(self, request: Request) -> None:
         """Compute this next, and nothing that was asked before and has not begun."""
-        with self._changed:
-            self._request = request
-            self._changed.notify()
+        self._worker.ask(request)
 
     def results(self) -> list[tuple[Request, Sample | str]]:
         """What has been computed since: a sample, or the sentence of a fault."""
@@ -75,32 +68,20 @@ class Inference:
 
     def stop(self) -> None:
         """End the thread; a chunk in progress gets a few seconds."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify()
-        self._thread.join(timeout=5.0)
+        self._worker.stop()
 
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopped or self._request is not None)
-                if self._stopped:
-                    return
-                request, self._request = self._request, None
-            assert request is not None
-            began = time.monotonic()
-            result: Sample | str
-            try:
-                result = self._draw(request)
-            except HiwmError as error:
-                result = error.message
-            except Exception as error:
-                result = f'the policy failed: {error!r}'
-            self.latencies.append(time.monotonic() - began)
-            self._results.append((request, result))
-            with self._changed:
-                if not self._stopped:
-                    self._done()
+    def _answer(self, request: Request) -> None:
+        began = time.monotonic()
+        result: Sample | str
+        try:
+            result = self._draw(request)
+        except HiwmError as error:
+            result = error.message
+        except Exception as error:
+            result = f'the policy failed: {error!r}'
+        self.latencies.append(time.monotonic() - began)
+        self._results.append((request, result))
+        self._worker.tell(self._done)
 
     def _draw(self, request: Request) -> Sample:
         """The chunk of a request; it is the same whether or not there is a second one."""

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 import sys
-import threading
 import time
 from typing import Any
 
@@ -32,6 +31,7 @@ from std_srvs.srv import Trigger
 from hiwm_core import contract
 from hiwm_core.action import Action, Source
 from hiwm_core.error import HiwmError
+from hiwm_core.newest_worker import NewestWorker
 from hiwm_core.parameter import Parameter
 from hiwm_core.rig import Mode
 from hiwm_core.task import FloatArray, load_task
@@ -86,45 +86,27 @@ class Gaze:
 
     def __init__(self, eyes: Eyes, done: Callable[[], None]) -> None:
         self._eyes, self._done = eyes, done
-        self._changed = threading.Condition()
-        self._seen: Seen | None = None
-        self._stopped = False
         # A look comes as soon as it is there, and then the chosen action, if one is wanted.
         self.results: SimpleQueue[tuple[Seen, Look, FloatArray | None]] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name='gaze', daemon=True)
-        self._thread.start()
+        self._worker = NewestWorker('gaze', self._look)
 
     def see(self, seen: Seen) -> None:
         """Look at this next, and at nothing older."""
-        with self._changed:
-            self._seen = seen
-            self._changed.notify()
+        self._worker.ask(seen)
 
     def stop(self) -> None:
         """End the thread; a plan in progress gets a few seconds."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify()
-        self._thread.join(timeout=5.0)
+        self._worker.stop()
 
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopped or self._seen is not None)
-                if self._stopped:
-                    return
-                seen, self._seen = self._seen, None
-            assert seen is not None
-            look = self._eyes.look(seen.frame)
-            self._give(seen, look, None)
-            if seen.drive and look.readable:
-                self._give(seen, look, self._eyes.choose(seen.frame, look))
+    def _look(self, seen: Seen) -> None:
+        look = self._eyes.look(seen.frame)
+        self._give(seen, look, None)
+        if seen.drive and look.readable:
+            self._give(seen, look, self._eyes.choose(seen.frame, look))
 
     def _give(self, seen: Seen, look: Look, values: FloatArray | None) -> None:
         self.results.put((seen, look, values))
-        with self._changed:
-            if not self._stopped:
-                self._done()
+        self._worker.tell(self._done)
 
 
 class ScriptedOperatorNode(Node):
