@@ -25,8 +25,7 @@ from tqdm import tqdm
 
 from bench.result import Bar, machine, print_bars, write_result
 
-# s: the arm's watchdog, and a servo's, whose own clock ticks every 20 ms.
-HOLD_BAR = 0.22
+HOLD_BAR = 0.2  # s
 
 
 def _arguments() -> argparse.Namespace:

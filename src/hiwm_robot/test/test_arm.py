@@ -141,7 +141,7 @@ def test_set_up_writes_what_the_file_says_and_torque_comes_last(tmp_path: Path) 
     before = arm.angles
     arm.arm.enable()
     assert arm.torque == [True] * 6
-    assert shoulder.value(table.BUS_WATCHDOG) == 10
+    assert shoulder.value(table.BUS_WATCHDOG) == 9
     arm.turns(50)
     np.testing.assert_allclose(arm.angles, before, atol=1e-3)
 
@@ -236,13 +236,17 @@ def test_a_command_beyond_the_limits_is_told_as_it_was_sent(small: EmulatedArm) 
 
 def test_silence_is_answered_with_a_hold_at_the_measured_position(small: EmulatedArm) -> None:
     small.arm.command(np.array([1.0, -1.0, 1.9]))
+    commanded_at = small.port.now
     small.turns(12)
     assert small.arm.phase is ArmPhase.FOLLOWING
-    small.turns(10)
+    while small.arm.phase is ArmPhase.FOLLOWING:
+        small.turn()
     assert small.arm.phase is ArmPhase.HOLDING
     held = small.arm.goal
     assert held is not None
     small.turns(100)
+    last = max(small.port.now - servo.goal_age for servo in small.bus.servos.values())
+    assert 0.8 * WATCHDOG < last - commanded_at <= WATCHDOG
     np.testing.assert_array_equal(small.arm.goal, held)
     np.testing.assert_allclose(small.angles, held, atol=2e-3)
     small.drive([0.5, -1.0, 1.9], 0.2)

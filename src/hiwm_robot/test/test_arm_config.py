@@ -57,7 +57,7 @@ def put(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (set_joint('current_limit', -1.0), 'needs a current_limit larger than 0 A'),
         (set_joint('model', 'XL430-W250'), 'which the XL430-W250 does not know'),
         (set_joint('gains', {'p': -1, 'i': 0, 'd': 0}), 'has a gain outside of 0 to 16383'),
-        (set_safety('watchdog', 0), 'safety.watchdog must be larger than 0'),
+        (set_safety('watchdog', 0), 'safety.watchdog is 0 s; it must be longer than two turns'),
         (set_safety('bus_watchdog', 9), 'it must be 0.02 to 2.54'),
         (set_safety('overspeed', 0.5), 'safety.overspeed must be 1.2 or more'),
         (set_safety('temperature', 200), 'it must be 30 to 80'),

@@ -95,6 +95,7 @@ class Arm:
         self._stop_reason = ''
         self._measured_at = self._sent_at = self._ticked_at = clock()
         self._doubtful = False
+        self._turn = 1.0 / config.rate  # s
 
     # -- what is asked and wished ----------------------------------------------------------------
 
@@ -323,7 +324,8 @@ class Arm:
         now, follower = self._clock(), self._follower
         if self.phase not in DRIVEN:
             follower.forget()
-        if follower.age(now) > self.config.limits.watchdog:
+        # In the next turn it would be too late.
+        if follower.age(now) > self.config.limits.watchdog - self._turn:
             self._hold_now()
         if not follower.waits:
             self._go(ArmEvent.COMMAND, '')

@@ -120,7 +120,7 @@ class SafetyLimits:
     """What the arm's own process watches, whatever it is told.
 
     Attributes:
-        watchdog: s without a command, after which the measured position is held.
+        watchdog: s without a command, within which the measured position is held.
         bus_watchdog: s without a word on the bus, after which each servo stops by itself.
         start_speed: rad/s of every joint until the first command is reached.
         max_lag: rad, how far a goal may run ahead of the measured joint.
@@ -320,6 +320,11 @@ def _check(config: ArmConfig, source: str) -> None:
         refuse(f'baud_rate is {config.baud_rate}; the servos know {known}')
     if not 10.0 <= config.rate <= 500.0:
         refuse(f'rate is {config.rate:g} Hz; it must be 10 to 500')
+    if not config.limits.watchdog > 2.0 / config.rate:
+        refuse(
+            f'safety.watchdog is {config.limits.watchdog:g} s; it must be longer than two turns of '
+            f'the control loop, {2.0 / config.rate:g} s'
+        )
     if not config.joints:
         refuse('an arm needs at least one joint')
     for kind, values in (('id', config.servos), ('name', config.names)):
@@ -361,7 +366,7 @@ def _check_joint(joint: Joint, refuse: Callable[[str], NoReturn]) -> None:
 
 
 def _check_limits(limits: SafetyLimits, refuse: Callable[[str], NoReturn]) -> None:
-    for name in ('watchdog', 'start_speed', 'max_lag', 'overcurrent_time'):
+    for name in ('start_speed', 'max_lag', 'overcurrent_time'):
         if not getattr(limits, name) > 0.0:
             refuse(f'safety.{name} must be larger than 0')
     if not table.WATCHDOG_TICK <= limits.bus_watchdog <= LONGEST_BUS_WATCHDOG:
