@@ -198,6 +198,11 @@ class SoakOperator:
         act()
         self.done[act.__name__] += 1
         self.longest = max(self.longest, (round(time.monotonic() - began, 2), act.__name__))
+        # The page may be told later than the script that nobody drives any more.
+        self.page.until(
+            lambda: self.page.view.get('holder') in {None, '', self.page.name},
+            'the page may let the policy go on',
+        )
         self.page.must('resume')
 
     def stop(self) -> None:
