@@ -3,9 +3,9 @@
 
 Two streams of tokens with weights of their own attend together, layer by layer (Black et al. 2024,
 arXiv 2410.24164, section IV). One is of what is seen: a token for every point of the images and one
-for the state. The other is of the chunk: a token for every action, mixed with the time of the flow.
-What is seen never attends to the chunk, so its keys and values are computed once for all the steps
-of the integration.
+for the state. The other is of the chunk: a token for every few actions, mixed with the time of the
+flow and the state. What is seen never attends to the chunk, so its keys and values are computed
+once for all the steps of the integration.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hiwm_core.error import ConfigurationError
 from hiwm_policy.size import FlowSize
 
 TIME_FEATURES = 64
 # Periods of the sinusoids of the time, which runs from 0 to 1 (pi0's own range).
 SHORTEST_PERIOD, LONGEST_PERIOD = 4e-3, 4.0
 # Sines and cosines of a point's coordinates, whose range is about -1 to 1.
-POINT_WAVES = 4
+POINT_WAVES = 2
 FORWARD_FACTOR = 3
 
 KeysValues = tuple[Tensor, Tensor]
+# What is known of what is seen: every layer's keys and values, and the state itself.
+Seen = tuple[list[KeysValues], Tensor]
 
 
 class ExpertLayer(nn.Module):
@@ -63,7 +66,7 @@ class ExpertLayer(nn.Module):
 
 
 class ActionExpert(nn.Module):
-    """Noisy chunks at a time of the flow, and what is seen, to velocities of the flow.
+    """Noisy chunks at a time of the flow, and what is seen, to the chunks where the flow ends.
 
     Args:
         features: F, numbers that describe what is seen; the last N x D of them are points.
@@ -78,14 +81,22 @@ class ActionExpert(nn.Module):
     ) -> None:
         super().__init__()
         self.shape, self.points = (horizon, actions), points
+        if horizon % size.patch:
+            raise ConfigurationError(
+                f'a chunk of {horizon} actions cannot be cut into patches of {size.patch}; give '
+                'FlowSize a patch that divides the horizon'
+            )
         count, dimensions = points
-        self.state = nn.Linear(features - count * dimensions, size.seen_width)
+        known = features - count * dimensions
+        self.state = nn.Linear(known, size.seen_width)
         self.point = nn.Linear(dimensions * (1 + 2 * POINT_WAVES), size.seen_width)
         self.place = nn.Parameter(0.02 * torch.randn(count, size.seen_width))
-        self.enter = nn.Linear(actions, size.width)
-        self.position = nn.Parameter(0.02 * torch.randn(horizon, size.width))
+        self.enter = nn.Linear(size.patch * actions, size.width)
+        self.position = nn.Parameter(0.02 * torch.randn(horizon // size.patch, size.width))
+        self.guide = nn.Linear(known + TIME_FEATURES, size.width)
         self.mix = nn.Sequential(
-            nn.Linear(size.width + TIME_FEATURES, size.width),
+            nn.SiLU(),
+            nn.Linear(size.width, size.width),
             nn.SiLU(),
             nn.Linear(size.width, size.width),
         )
@@ -93,10 +104,10 @@ class ActionExpert(nn.Module):
         self.seen = nn.ModuleList(ExpertLayer(size.seen_width, *shape) for _ in range(size.depth))
         self.expert = nn.ModuleList(ExpertLayer(size.width, *shape) for _ in range(size.depth))
         self.norm = nn.LayerNorm(size.width)
-        self.leave = nn.Linear(size.width, actions)
+        self.leave = nn.Linear(size.width, size.patch * actions)
 
-    def condition(self, features: Tensor) -> list[KeysValues]:
-        """Every layer's keys and values of what is seen, features (B, F); the same at all times."""
+    def condition(self, features: Tensor) -> Seen:
+        """What is known of what is seen, features (B, F); the same at all times."""
         count, dimensions = self.points
         state, points = features.tensor_split([features.shape[-1] - count * dimensions], dim=-1)
         tokens = self.state(state)[:, None]
@@ -107,22 +118,24 @@ class ActionExpert(nn.Module):
         for layer in self.seen:
             tokens, keys_values = layer(tokens)
             kept.append(keys_values)
-        return kept
+        return kept, state
 
-    def forward(self, noisy: Tensor, time: Tensor, condition: list[KeysValues]) -> Tensor:
-        """The velocities (B, Tp, A).
+    def forward(self, noisy: Tensor, time: Tensor, condition: Seen) -> Tensor:
+        """The chunks (B, Tp, A) without noise.
 
         Args:
             noisy: (B, Tp, A).
             time: (B,), 0: noise, 1: a chunk.
             condition: From `condition`, of the same B rows.
         """
-        moment = time_features(time)[:, None].expand(-1, noisy.shape[1], -1)
-        tokens = self.mix(torch.cat([self.enter(noisy), moment], dim=-1)) + self.position
-        for layer, seen in zip(self.expert, condition, strict=True):
+        layers, state = condition
+        guide = self.guide(torch.cat([state, time_features(time)], dim=-1))
+        patches = noisy.reshape(len(noisy), len(self.position), -1)
+        tokens = self.mix(self.enter(patches) + guide[:, None]) + self.position
+        for layer, seen in zip(self.expert, layers, strict=True):
             tokens, _ = layer(tokens, seen)
         out: Tensor = self.leave(self.norm(tokens))
-        return out
+        return out.reshape(noisy.shape)
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -45,6 +45,11 @@ class BodyFrame:
     points: Tensor
     landmarks: Landmarks
 
+    @property
+    def width(self) -> float:
+        """Metres, by which lengths are scaled."""
+        return float(self.landmarks.extent[self.rows.start].max())
+
     def pose(self, landmarks: Tensor) -> tuple[Tensor, Tensor]:
         """Origin (..., 2) in metres and angle (...) that fit landmarks (..., P, 2) best.
 
@@ -72,7 +77,7 @@ class BodyFrame:
             origin: (B, To, 2), the body's.
             angle: (B, To), the body's.
         """
-        width = float(self.landmarks.extent[self.rows.start].max())
+        width = self.width
         middle = torch.as_tensor(self.landmarks.centre[self.rows.start]).to(joints)
         here, now = origin[:, -1], angle[:, -1]
         hand = joints[..., list(self.columns)]
@@ -103,12 +108,18 @@ class BodyFrame:
             dim=-1,
         )
 
-    def points_at(self, origin: Tensor, angle: Tensor) -> Tensor:
-        """The body's landmarks (B, n, 2) at origin (B, 2), angle (B), as `Landmarks.normalize`."""
-        points = turn(self.points.to(origin).expand(len(origin), -1, -1), angle[:, None])
-        scale = torch.as_tensor(self.landmarks.extent[self.rows], dtype=origin.dtype)
-        centre = torch.as_tensor(self.landmarks.centre[self.rows], dtype=origin.dtype)
-        seen: Tensor = (points + origin[:, None] - centre.to(origin)) / scale.to(origin)
+    def points_from(self, joints: Tensor, origin: Tensor, angle: Tensor) -> Tensor:
+        """The body's landmarks (B, n, 2) as seen from the hand, turned with the body.
+
+        In lengths of the body: where the hand touches it is the same wherever it lies.
+
+        Args:
+            joints: (B, J).
+            origin: (B, 2), the body's.
+            angle: (B,), the body's.
+        """
+        hand = turn(joints[:, list(self.columns)] - origin, -angle)
+        seen: Tensor = (self.points.to(hand) - hand[:, None]) / self.width
         return seen
 
     def enter(self, actions: Tensor, origin: Tensor, angle: Tensor) -> Tensor:

@@ -124,7 +124,7 @@ class PolicyNetwork(nn.Module):
         known = self.frame.features(joints, origin, angle)
         if not self.backbone.with_points:
             return known
-        points = self.frame.points_at(origin[:, -1], angle[:, -1])
+        points = self.frame.points_from(joints[:, -1], origin[:, -1], angle[:, -1])
         return torch.cat([known, points.flatten(1)], dim=-1)
 
     def raw_chunks(self, actions: Tensor, joints: Tensor, landmarks: Tensor) -> Tensor:

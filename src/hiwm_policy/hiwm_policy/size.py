@@ -53,6 +53,7 @@ class FlowSize(Size):
 
     Attributes:
         width: Of the tokens of the action expert.
+        patch: Actions in one of its tokens; a divisor of the horizon.
         seen_width: Of the tokens of what is seen.
         depth: Layers of both.
         heads: Of attention, each `head_width` wide.
@@ -61,6 +62,7 @@ class FlowSize(Size):
 
     backbone: ClassVar[str] = 'flow'
     width: int = 128
+    patch: int = 4
     seen_width: int = 96
     depth: int = 3
     heads: int = 4
