@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import gc
 import threading
 from types import TracebackType
@@ -115,3 +115,24 @@ class LiveRig:
         task.add_done_callback(lambda _: done.set())
         assert done.wait(PATIENCE)
         return task.result()
+
+
+Launch = Callable[..., LiveRig]
+
+
+def target(probe: Probe, x: float, y: float = 0.2) -> FloatArray:
+    """An action of the task, by two shares of its ranges."""
+    low, high = probe.task.action_low, probe.task.action_high
+    return low + (high - low) * np.array([x, y])
+
+
+def begin(launch: Launch, /, **parameters: object) -> tuple[LiveRig, Probe]:
+    """A rig in lockstep that runs, unless told otherwise, and has shown its first frame."""
+    rig = launch(**{'pace': 'lockstep', 'start': 'running', **parameters})
+    rig.probe.until(lambda: rig.probe.states, 'the first state')
+    return rig, rig.probe
+
+
+def drive(probe: Probe, *shares: float) -> None:
+    """Actions of the task, one after the other, by their first shares."""
+    probe.drive_rig(np.array([target(probe, share) for share in shares]))
