@@ -18,7 +18,6 @@ What a crash leaves is told apart from other damage when the file is opened agai
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable
 import contextlib
 import fcntl
@@ -29,6 +28,7 @@ import shlex
 import struct
 import zlib
 
+from hiwm_core.column import Column
 from hiwm_core.error import ErrorCode, HiwmError
 
 MAGIC = b'HIWMLOG2'
@@ -54,7 +54,7 @@ class Journal:
 
     def __init__(self, path: Path, take: Callable[[int, bytes], None] | None = None) -> None:
         self.path = path
-        self._offsets = array('Q')
+        self._offsets = Column('Q')
         self._block = b''
         self._block_start = 0
         try:

@@ -6,10 +6,10 @@ As objects they take 620 bytes each, in columns 45. A node is put together when 
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Mapping
 
 from hiwm_core.action import Source
+from hiwm_core.column import Column
 from hiwm_core.tree_node import Node
 
 
@@ -17,10 +17,10 @@ class NodeTable(Mapping[int, Node]):
     """Nodes by their numbers, which are 1, 2, 3, ... in the order of making."""
 
     def __init__(self) -> None:
-        self._parents, self._steps, self._epochs = array('I'), array('I'), array('I')
-        self._branches, self._sources, self._keys = array('I'), array('B'), array('Q')
-        self._progress, self._success = array('d'), array('d')
-        self._records = array('I')
+        self._parents, self._steps, self._epochs = Column('I'), Column('I'), Column('I')
+        self._branches, self._sources, self._keys = Column('I'), Column('B'), Column('Q')
+        self._progress, self._success = Column('d'), Column('d')
+        self._records = Column('I')
         self._names: list[str] = []
         self._numbers: dict[str, int] = {}
 
@@ -44,7 +44,7 @@ class NodeTable(Mapping[int, Node]):
                 column.append(value)
         except OverflowError as error:
             for column in columns:
-                del column[node.id - 1 :]
+                column.cut(node.id - 1)
             raise ValueError(f'node {node.id} has too large a number') from error
         self._sources.append(node.source)
         self._keys.append(node.key)

@@ -6,13 +6,13 @@ As objects a node costs a console 400 bytes, in columns 45.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 import math
 from typing import Any, overload
 
 from hiwm_core.action import Source
+from hiwm_core.column import Column
 from hiwm_intervention.console_protocol import finite
 
 UNKNOWN = 255  # as a source: the node has not been heard of
@@ -37,8 +37,8 @@ class Places(Mapping[int, Place]):
     """Places by their nodes, in the nodes' order. A rig numbers its nodes 1, 2, 3, ..."""
 
     def __init__(self) -> None:
-        self._parents, self._steps, self._branches = array('I'), array('I'), array('I')
-        self._sources, self._progress = array('B'), array('d')
+        self._parents, self._steps, self._branches = Column('I'), Column('I'), Column('I')
+        self._sources, self._progress = Column('B'), Column('d')
         self._names: list[str] = []
         self._numbers: dict[str, int] = {}
         self._count = 0
@@ -51,9 +51,9 @@ class Places(Mapping[int, Place]):
             return False
         if missing > 0:
             for column in (self._parents, self._steps, self._branches):
-                column.extend([0] * missing)
-            self._sources.extend([UNKNOWN] * missing)
-            self._progress.extend([math.nan] * missing)
+                column.fill(missing, 0)
+            self._sources.fill(missing, UNKNOWN)
+            self._progress.fill(missing, math.nan)
         known = self._sources[row] != UNKNOWN
         if known and _same(self[place.node], place):
             return False
@@ -102,8 +102,8 @@ class Rows(Sequence[list[Any]]):
     """What pages are told of places: node, parent, step, the branch's number, source, progress."""
 
     def __init__(self) -> None:
-        self._whole = [array('I') for _ in range(4)]
-        self._sources, self._progress = array('B'), array('f')
+        self._whole = [Column('I') for _ in range(4)]
+        self._sources, self._progress = Column('B'), Column('f')
 
     def append(self, row: Sequence[Any]) -> None:
         """Take in one more row; an unknown progress is None."""
