@@ -14,7 +14,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 
 MOST_NODES = 64  # in one request; see GetFrames.srv
-CACHED_BYTES = 24_000_000
+# Some hundred thumbnails; the pages' browsers keep what they have seen as well.
+CACHED_BYTES = 8_000_000
 GATHER = 0.01  # s
 PATIENCE = 15.0  # s for a frame
 

@@ -15,9 +15,9 @@ from hiwm_intervention.console_places import FARTHEST, Place, Places, Rows
 def test_places_come_back_as_they_were_put_in_any_order() -> None:
     places = Places()
     given = [
-        Place(7, 3, 4, 'branch-1', Source.OPERATOR, 1.0 / 3.0),
+        Place(7, 3, 4, 'branch-1', Source.OPERATOR, 0.375),
         Place(2, 1, 1, 'run-1', Source.POLICY, 0.0),
-        Place(1, 0, 0, 'run-1', Source.NONE, 1e-320),
+        Place(1, 0, 0, 'run-1', Source.NONE, -2.5),
     ]
     assert all(places.put(place) for place in given)
     assert list(places.values()) == given[::-1]
@@ -27,6 +27,14 @@ def test_places_come_back_as_they_were_put_in_any_order() -> None:
     with pytest.raises(KeyError):
         places[5]
     assert list(places.of_source(Source.OPERATOR)) == given[:1]
+
+
+@pytest.mark.parametrize('progress', [1.0 / 3.0, 1e-320, 1e300, math.inf])
+def test_a_progress_is_kept_as_well_as_anybody_is_shown_and_is_no_news(progress: float) -> None:
+    places, place = Places(), Place(1, 0, 0, 'run-1', Source.NONE, progress)
+    assert places.put(place)
+    assert places[1].progress == pytest.approx(progress, rel=1e-6, abs=1e-6) or progress > 1e38
+    assert not places.put(place)
 
 
 def test_only_what_differs_is_new() -> None:
