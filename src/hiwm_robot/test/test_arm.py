@@ -362,6 +362,24 @@ def test_a_defect_in_the_loop_ends_with_the_torque_off(
     assert small.torque == [False] * 3
 
 
+@pytest.mark.parametrize('fault', ['drop', 'damage'])
+def test_a_servo_that_no_word_reached_is_limp_as_soon_as_the_bus_is_sound(
+    small: EmulatedArm, fault: str
+) -> None:
+    setattr(small.bus.faults, fault, 1.0)
+    small.turns(60)
+    assert small.arm.phase is ArmPhase.FAULT
+    assert all(small.torque), 'no word has reached a servo'
+    setattr(small.bus.faults, fault, 0.0)
+    small.turns(3)
+    assert small.torque == [False] * 3
+    small.turns(10)
+    assert small.arm.phase is ArmPhase.FAULT
+    small.arm.recover()
+    small.turns(20)
+    assert all(small.torque) and small.arm.phase in DRIVEN, 'nothing of it is left'
+
+
 class Storm:
     """Random faults on an arm, and what must hold in every turn of its loop."""
 

@@ -357,6 +357,20 @@ def test_lost_and_damaged_packets_leave_it_borne() -> None:
     assert held.moved.max() < 3.0
 
 
+def test_a_servo_that_no_word_reached_is_limp_as_soon_as_the_bus_is_sound() -> None:
+    held = HeldLeader(ABOVE_TABLE).borne()
+    held.bus.faults.drop = 1.0
+    held.turns(1.0)
+    assert held.leader.phase is LeaderPhase.FAULT
+    assert any(held.torque), 'no word has reached a servo'
+    held.bus.faults.drop = 0.0
+    held.turns(0.3)
+    assert not any(held.torque)
+    held.leader.bear(True)
+    held.turns(0.3)
+    assert any(held.torque) and held.leader.phase is LeaderPhase.BORNE, 'nothing of it is left'
+
+
 def test_a_pair_that_the_table_does_not_name_changes_nothing() -> None:
     assert after(LeaderPhase.LIMP, LeaderEvent.DISABLE) is LeaderPhase.LIMP
     assert after(LeaderPhase.BORNE, LeaderEvent.ENABLE) is LeaderPhase.BORNE

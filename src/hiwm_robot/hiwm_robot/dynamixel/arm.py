@@ -186,14 +186,14 @@ class Arm:
         try:
             self._torque_on()
         except (BusError, PortLostError) as error:
-            self._servos.torque_off()
+            self._servos.torque_off.begin()
             raise ConfigurationError(error.message) from error
         self._go(ArmEvent.ENABLE, '')
 
     def disable(self) -> None:
         """Torque off; the port stays open."""
         if self._servos.is_open:
-            self._servos.torque_off()
+            self._servos.torque_off.begin()
         self._go(ArmEvent.DISABLE, '')
 
     def close(self) -> None:
@@ -217,7 +217,10 @@ class Arm:
         elapsed, self._ticked_at = now - self._ticked_at, now
         try:
             self._grant_wishes()
-            if not self._servos.is_open or self.phase is ArmPhase.OFF:
+            if not self._servos.is_open:
+                return
+            self._servos.torque_off.go_on()
+            if self.phase is ArmPhase.OFF:
                 return
             if elapsed > WATCHDOG_DOUBT * self.config.limits.bus_watchdog:
                 self._doubtful = True
@@ -257,7 +260,7 @@ class Arm:
             return
         self._go(ArmEvent.STOP, self._stop_reason)
         if self.config.limits.stop_torque == 'release':
-            self._servos.torque_off()
+            self._servos.torque_off.begin()
         else:
             self._rest_at_measured()
 
@@ -383,7 +386,7 @@ class Arm:
             return
         self._go(ArmEvent.FAULT, sentence)
         self._follower.forget()
-        self._servos.torque_off()
+        self._servos.torque_off.begin()
 
     def _go(self, event: ArmEvent, message: str) -> None:
         following = after(self.phase, event)

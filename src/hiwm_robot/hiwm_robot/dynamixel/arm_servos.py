@@ -14,12 +14,11 @@ from hiwm_robot.dynamixel.arm_config import ArmConfig, Joint
 from hiwm_robot.dynamixel.arm_safety import Measured
 from hiwm_robot.dynamixel.bus import ATTEMPTS, BusError, ServoBus
 from hiwm_robot.dynamixel.control_table import OperatingMode, model_name
-from hiwm_robot.dynamixel.port import PortLostError
+from hiwm_robot.dynamixel.torque_off import TorqueOff
 
 FloatArray = NDArray[np.float64]
 
 REBOOT_PAUSE = 0.5  # s, until a servo that was rebooted answers again
-TORQUE_OFF_TRIES = 3
 # Of a joint's `max_speed`, below what counts as overspeed.
 CATCH_UP = 1.1
 
@@ -51,6 +50,9 @@ class ArmServos:
         config: The arm.
         bus: Where its servos are.
         sleep: Waits so many s.
+
+    Attributes:
+        torque_off: Takes their torque off.
     """
 
     def __init__(self, config: ArmConfig, bus: ServoBus, sleep: Callable[[float], None]) -> None:
@@ -62,6 +64,7 @@ class ArmServos:
         )
         self._directions = np.array([joint.direction for joint in config.joints], np.float64)
         self._offsets = np.array([joint.offset for joint in config.joints])
+        self.torque_off = TorqueOff(bus, config.servos)
         self._watchdog = round(config.limits.bus_watchdog / table.WATCHDOG_TICK)
 
     @property
@@ -160,24 +163,12 @@ class ArmServos:
 
     def torque_on(self, goal: FloatArray, *, dry_run: bool) -> None:
         """Bus watchdog, goal (J,) in rad, and then the torque. Raises BusError, PortLostError."""
+        self.torque_off.forget()
         for joint, angle in zip(self._config.joints, goal, strict=True):
             self._bus.write(joint.servo, table.BUS_WATCHDOG, 0)
             self._bus.write(joint.servo, table.BUS_WATCHDOG, self._watchdog)
             self._bus.write(joint.servo, table.GOAL_POSITION, joint.count_of(float(angle)))
             self._bus.write(joint.servo, table.TORQUE_ENABLE, int(not dry_run))
-
-    def torque_off(self) -> None:
-        """As well as it can be done: to all at once, then one by one until each has answered."""
-        try:
-            for _ in range(TORQUE_OFF_TRIES):
-                self._bus.write_all(table.TORQUE_ENABLE, 0)
-            for servo in self._config.servos:
-                try:
-                    self._bus.write(servo, table.TORQUE_ENABLE, 0)
-                except BusError:
-                    continue
-        except PortLostError:
-            return
 
     def rearm_watchdogs(self) -> bool:
         """Clear those that have tripped, since such a servo takes no goals; whether one had.

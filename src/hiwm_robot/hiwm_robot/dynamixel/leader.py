@@ -157,6 +157,7 @@ class Leader:
                     return
                 self._tried_at = now
                 self.connect()
+            self._servos.finish_torque_off()
             measured = self._servos.read()
         except BusError as error:
             self.sentence = error.message

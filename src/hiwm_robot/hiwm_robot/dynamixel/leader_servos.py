@@ -66,6 +66,7 @@ class LeaderServos:
         Raises:
             BusError, PortLostError.
         """
+        self._servos.torque_off.forget()
         write = self._bus.write
         servos = [self._config.servos[place] for place in joints]
         for servo in self._config.servos:
@@ -96,7 +97,11 @@ class LeaderServos:
     def torque_off(self) -> None:
         """As well as it can be done; nothing happens if the port is closed."""
         if self._bus.is_open:
-            self._servos.torque_off()
+            self._servos.torque_off.begin()
+
+    def finish_torque_off(self) -> None:
+        """Go on with what `torque_off` could not be sure of. Raises PortLostError."""
+        self._servos.torque_off.go_on()
 
     def tripped(self, joints: Sequence[int]) -> int | None:
         """The first of these joints whose bus watchdog has tripped; or none.
