@@ -83,7 +83,7 @@ def _cost_of_console() -> float:
         branch = f'branch-{number // BRANCH_EVERY}'
         if branch not in view.lanes:
             view.take([], [Lane(branch, 1, number - 1, number)], {}, 0)
-        view.see(Place(number, number - 1, number + 1000, branch, Source.POLICY, number / 7))
+        view.see(Place(number, number - 1, number + 1000, branch, Source.POLICY))
         news = view.take_news()
         if news is not None:
             feed.take(news)

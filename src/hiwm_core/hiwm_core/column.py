@@ -36,32 +36,11 @@ class Column:
         else:
             blocks[-1].append(value)
 
-    def fill(self, count: int, value: float) -> None:
-        """Take in so many more of the same."""
-        while count > 0:
-            self.append(value)
-            last = self._blocks[-1]
-            more = min(count - 1, BLOCK - len(last))
-            last.extend(array(self._code, [value]) * more)
-            count -= 1 + more
-
-    def cut(self, length: int) -> None:
-        """Forget all but the first so many."""
-        keep, rest = divmod(length, BLOCK)
-        del self._blocks[keep + (rest > 0) :]
-        if rest:
-            del self._blocks[keep][rest:]
-
     def __getitem__(self, place: int) -> Any:
         """Raises IndexError if there is none; places are not counted from the end."""
         if place < 0:
             raise IndexError(place)
         return self._blocks[place >> BLOCK_BITS][place & (BLOCK - 1)]
-
-    def __setitem__(self, place: int, value: float) -> None:
-        if place < 0:
-            raise IndexError(place)
-        self._blocks[place >> BLOCK_BITS][place & (BLOCK - 1)] = value
 
     def __iter__(self) -> Iterator[Any]:
         return itertools.chain.from_iterable(self._blocks)

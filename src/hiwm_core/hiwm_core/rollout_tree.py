@@ -71,6 +71,7 @@ class RolloutTree:
         self.head_branch = ''
         self.nodes = NodeTable()
         self.branches: dict[str, Branch] = {}
+        self._changed: dict[str, int] = {}  # branch -> the journal's record that changed it last
         self.checkpoints: dict[str, int] = {}
         self._cache: OrderedDict[int, Observation] = OrderedDict()
         self._cached_bytes = 0
@@ -149,6 +150,16 @@ class RolloutTree:
             if len(newest) == length:
                 break
         return newest[::-1]
+
+    @property
+    def version(self) -> int:
+        """Grows with every change; the same for a tree that was opened again."""
+        return len(self._journal)
+
+    def changed(self, since: int) -> Iterator[Branch]:
+        """The branches that have changed since a version, in the order of making."""
+        names = [name for name, record in self._changed.items() if record >= since]
+        return (self.branches[name] for name in names)
 
     def free_branch_name(self, stem: str) -> str:
         """`stem-N` with the smallest N that no branch has."""
@@ -273,11 +284,14 @@ class RolloutTree:
             branch = replace(self.branches[node.branch], head=node.id)
         else:
             branch = Branch(node.branch, root=node.id, fork=0, head=node.id)
-        self.branches[node.branch] = branch
+        self._take_branch(number, branch)
+
+    def _take_branch(self, number: int, branch: Branch) -> None:
+        self.branches[branch.name] = branch
+        self._changed[branch.name] = number
 
     def _put_branch(self, branch: Branch) -> Branch:
-        self._journal.append(encode_branch(branch))
-        self.branches[branch.name] = branch
+        self._take_branch(self._journal.append(encode_branch(branch)), branch)
         return branch
 
     def _check_free(self, name: str) -> None:
@@ -303,7 +317,7 @@ class RolloutTree:
             if is_node(payload):
                 self._take_node(number, decode_node(payload))
             else:
-                self._take_change(decode_change(payload))
+                self._take_change(number, decode_change(payload))
         except (LookupError, ValueError, TypeError, struct.error) as error:
             raise HiwmError(
                 f'record {number} of {self._path} is none of a rollout tree ({error!r}); '
@@ -311,7 +325,7 @@ class RolloutTree:
                 ErrorCode.STORAGE_FAULT,
             ) from error
 
-    def _take_change(self, fields: dict[str, Any]) -> None:
+    def _take_change(self, number: int, fields: dict[str, Any]) -> None:
         kind = fields['kind']
         if kind == 'session':
             self.seed = fields['seed']
@@ -321,8 +335,7 @@ class RolloutTree:
         elif kind == 'checkpoint':
             self.checkpoints[fields['name']] = fields['node']
         elif kind == 'branch':
-            branch = branch_of(fields)
-            self.branches[branch.name] = branch
+            self._take_branch(number, branch_of(fields))
         else:
             raise ValueError(f'unknown kind {kind}')
 

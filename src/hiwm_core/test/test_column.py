@@ -22,30 +22,20 @@ def test_it_is_what_was_put_in(column: Column) -> None:
     assert list(column) == list(range(2 * BLOCK + 5))
     for place in (0, BLOCK - 1, BLOCK, 2 * BLOCK + 4):
         assert column[place] == place
-    column[BLOCK] = 7
-    assert (column[BLOCK - 1], column[BLOCK], column[BLOCK + 1]) == (BLOCK - 1, 7, BLOCK + 1)
-
-
-@pytest.mark.parametrize('length', [0, 3, BLOCK, BLOCK + 1, 2 * BLOCK, 2 * BLOCK + 5])
-def test_cut_it_goes_on_from_there(column: Column, length: int) -> None:
-    column.cut(length)
-    assert len(column) == length
-    column.fill(BLOCK, 9)
-    assert list(column) == [*range(length), *[9] * BLOCK]
 
 
 @pytest.mark.parametrize('place', [-1, 2 * BLOCK + 5, 3 * BLOCK])
 def test_there_is_nothing_beyond_its_ends(column: Column, place: int) -> None:
     with pytest.raises(IndexError):
         column[place]
-    with pytest.raises(IndexError):
-        column[place] = 1
     assert len(Column('I')) == 0
 
 
 @pytest.mark.parametrize('length', [0, 3, BLOCK])
-def test_what_does_not_fit_changes_nothing(column: Column, length: int) -> None:
-    column.cut(length)
+def test_what_does_not_fit_changes_nothing(length: int) -> None:
+    column = Column('I')
+    for value in range(length):
+        column.append(value)
     for value in (-1, 2**32):
         with pytest.raises(OverflowError):
             column.append(value)

@@ -390,3 +390,27 @@ def test_memory_holds_only_the_newest_frames(
         except HiwmError:
             continue
     assert held == [19, 20, 21]
+
+
+def test_a_version_tells_which_branches_have_changed(
+    open_tree: Callable[[], RolloutTree], tree: RolloutTree
+) -> None:
+    fork = tree.head
+    for name in ('branch-1', 'branch-2'):
+        tree.add_branch(name, fork)
+    versions = [tree.version]
+    tree.label('branch-1', Label.SUCCESS, 'good')
+    versions.append(tree.version)
+    tree.add_child(observed(1), np.zeros(2), Source.POLICY, 'branch-2')
+    versions.append(tree.version)
+    tree.add_checkpoint('here', fork)
+    assert tree.version > versions[-1] > versions[-2] > versions[-3]
+    for again in (tree, open_tree()):
+        assert [[branch.name for branch in again.changed(since)] for since in (0, *versions)] == [
+            ['run-1', 'branch-1', 'branch-2'],
+            ['branch-1', 'branch-2'],
+            ['branch-2'],
+            [],
+        ]
+        assert next(again.changed(versions[0])) == again.branch('branch-1')
+    assert open_tree().version == tree.version

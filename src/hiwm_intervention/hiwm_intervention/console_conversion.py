@@ -95,5 +95,4 @@ def place_of(node: TreeNode) -> Place:
         step=int(node.step),
         branch=sys.intern(str(node.branch)),
         source=Source(node.source) if node.source in set(Source) else Source.NONE,
-        progress=float(node.progress),
     )

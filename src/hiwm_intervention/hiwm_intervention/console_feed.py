@@ -7,8 +7,8 @@ a few large messages, and from then on a row for each step.
 
 What a page gets is
   {"generation": 0, "key": "…", "fresh": true, "nodes": [[node, parent, step, branch's number,
-   source, progress], ...], "lanes": [{"number", "name", "root", "fork", "head", "label", "note",
-   "seed"}, ...], "checkpoints": {name: node, ...} or absent, "more": false}
+   source], ...], "lanes": [{"number", "name", "root", "fork", "head", "label", "note", "seed"},
+   ...], "checkpoints": {name: node, ...} or absent, "more": false}
 `fresh` says that what it knew before holds no more, `more` that another part follows: the page has
 not been told all that the console knows, or the console not all that the rig has.
 """
@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hiwm_intervention.console_places import Rows
+from hiwm_core.run_table import RunTable
 
 MOST_ROWS = 2000  # in one message: about 70 kB
 
@@ -49,7 +49,7 @@ class TreeFeed:
 
     def _begin(self, generation: int) -> None:
         self._generation = generation
-        self._rows = Rows()
+        self._rows = RunTable((1, 1, 1, 0, 0))
         self._lanes: dict[int, tuple[int, Mapping[str, Any]]] = {}
         self._checkpoints: tuple[int, Mapping[str, int]] = (0, {})
         self._version = 0
@@ -91,8 +91,9 @@ class TreeFeed:
             cursor.rows = cursor.checkpoints = 0
             cursor.lanes.clear()
         cursor.whole = self._whole
-        rows = self._rows[cursor.rows : cursor.rows + MOST_ROWS]
-        cursor.rows += len(rows)
+        end = min(cursor.rows + MOST_ROWS, len(self._rows))
+        rows = [self._rows[row] for row in range(cursor.rows, end)]
+        cursor.rows = end
         lanes = []
         for number, (version, lane) in self._lanes.items():
             if version > cursor.lanes.get(number, 0):

@@ -294,7 +294,7 @@ class ConsoleNode(Node):
             return
         self._fetching = True
         tree = self._session.tree
-        fields = {'after_node': tree.fetched, 'max_nodes': TREE_PAGE}
+        fields = {'after_node': tree.fetched, 'max_nodes': TREE_PAGE, 'since': tree.version}
 
         def settle(outcome: Outcome) -> None:
             self._fetching = False
@@ -309,6 +309,7 @@ class ConsoleNode(Node):
                 [lane_of(branch) for branch in outcome.fields['branches']],
                 dict(zip(names, map(int, nodes), strict=True)),
                 int(outcome.fields['node_count']),
+                int(outcome.fields['version']),
             )
             if tree.fetched < outcome.fields['node_count'] and outcome.fields['nodes']:
                 self._fetch_tree()

@@ -129,9 +129,7 @@ class ConsoleSession:
         self.economics.see_step(report.session, now)
         stamp, source = self._executed
         source = source if stamp == report.stamp else Source.NONE
-        return self.tree.see(
-            Place(report.node, report.parent, report.step, report.branch, source, report.progress)
-        )
+        return self.tree.see(Place(report.node, report.parent, report.step, report.branch, source))
 
     def see_mux(self, report: MuxReport, now: float) -> None:
         """A state of the multiplexer."""

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hiwm_core.rollout_tree import Label
-from hiwm_intervention.console_places import DIGITS, Place, Places
-from hiwm_intervention.console_protocol import finite
+from hiwm_intervention.console_places import Place, Places
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class TreeView:
 
     def __init__(self, generation: int = 0) -> None:
         self.generation = generation
-        self.fetched = 0
+        self.fetched = self.version = 0  # what the rig is asked for is what came after
         self.whole = False
         self.places = Places()
         self.lanes: dict[str, Lane] = {}
@@ -63,8 +62,9 @@ class TreeView:
         lanes: Iterable[Lane],
         checkpoints: Mapping[str, int],
         count: int = 0,
+        version: int = 0,
     ) -> None:
-        """A part of the tree: nodes, all branches, all checkpoints, and how many nodes it has.
+        """A part of the tree: nodes, changed branches, all checkpoints, its nodes' number, version.
 
         From the first part that reaches its end on the view is whole: what comes after is growth.
         """
@@ -76,6 +76,7 @@ class TreeView:
             # A branch only grows: a state may have overtaken this answer.
             head = lane.head if known is None else max(lane.head, known.head)
             self._put_lane(replace(lane, head=head))
+        self.version = max(self.version, version)
         if checkpoints != self.checkpoints:
             self.checkpoints = dict(checkpoints)
             self._news_checkpoints = True
@@ -95,13 +96,6 @@ class TreeView:
         while f'{stem}-{number}' in self.checkpoints:
             number += 1
         return f'{stem}-{number}'
-
-    def path(self, node: int) -> Iterator[Place]:
-        """The node, its parent and so on, as far as they are known."""
-        place = self.places.get(node)
-        while place is not None:
-            yield place
-            place = self.places.get(place.parent)
 
     def take_news(self) -> dict[str, Any] | None:
         """What has changed since the last call, for `TreeFeed.take`; None if nothing."""
@@ -132,16 +126,10 @@ class TreeView:
     def _number(self, branch: str) -> int:
         return self._numbers.setdefault(branch, len(self._numbers))
 
-    def _tell_place(self, place: Place) -> list[Any]:
-        """A row: node, parent, step, the branch's number, source, progress."""
-        return [
-            place.node,
-            place.parent,
-            place.step,
-            self._number(place.branch),
-            int(place.source),
-            finite(place.progress, DIGITS),
-        ]
+    def _tell_place(self, place: Place) -> tuple[int, ...]:
+        """A row: node, parent, step, the branch's number, source."""
+        number = self._number(place.branch)
+        return (place.node, place.parent, place.step, number, int(place.source))
 
     def _tell_lane(self, lane: Lane) -> dict[str, Any]:
         return {

@@ -225,7 +225,7 @@ def test_a_page_that_goes_is_reported_once() -> None:
 
 NEWS: dict[str, Any] = {
     'generation': 0,
-    'nodes': [[1, 0, 0, 0, 0, None]],
+    'nodes': [[1, 0, 0, 0, 0]],
     'lanes': [{'number': 0, 'name': 'run-1'}],
     'checkpoints': None,
     'whole': True,

@@ -302,7 +302,7 @@ def test_the_frame_that_answers_an_input_carries_its_time_back(session: ConsoleS
 
 
 def place(node: int, step: int, branch: str = 'run-1', parent: int = 0) -> Place:
-    return Place(node, parent, step, branch, Source.POLICY, 0.5)
+    return Place(node, parent, step, branch, Source.POLICY)
 
 
 class Reader:
@@ -381,7 +381,7 @@ def test_a_node_is_told_again_only_if_more_is_known_of_it() -> None:
     reader = Reader(feed).read()
     tree.take([place(1, 0)], [Lane('run-1', 1, 0, 1)], {})
     publish(tree, feed)
-    assert reader.read().nodes[1] == [1, 0, 0, 0, int(Source.POLICY), 0.5]
+    assert reader.read().nodes[1] == [1, 0, 0, 0, int(Source.POLICY)]
 
 
 def test_a_page_is_told_when_the_whole_tree_is_known() -> None:

@@ -14,12 +14,13 @@ LARGEST_PAGE = 100 * MOST_NODES
 
 
 def fill_tree(tree: RolloutTree, request: Any, response: Any) -> None:
-    """Answer a `GetTree` request: a page of nodes, and all branches and checkpoints."""
+    """Answer a `GetTree` request: a page of nodes, changed branches, all checkpoints."""
     first = int(request.after_node) + 1
     count = min(request.max_nodes or MOST_NODES, LARGEST_PAGE)
     last = min(first + count, len(tree.nodes) + 1)
     response.nodes = [_node_message(tree.nodes[number]) for number in range(first, last)]
-    response.branches = [_branch_message(branch) for branch in tree.branches.values()]
+    response.branches = [_branch_message(branch) for branch in tree.changed(request.since)]
+    response.version = tree.version
     response.head, response.epoch = tree.head, tree.epoch
     response.node_count = len(tree.nodes)
     response.checkpoint_names = list(tree.checkpoints)

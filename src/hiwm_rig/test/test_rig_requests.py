@@ -171,6 +171,11 @@ def test_every_service_does_what_it_says(launch: Launch) -> None:
     assert [node.node for node in page.nodes] == [4, 5]
     assert len(page.branches) == len(branches)
     assert not probe.must(contract.GET_TREE, after_node=10).nodes
+    assert not probe.must(contract.GET_TREE, since=tree.version).branches
+    assert probe.must(contract.LABEL, branch='branch-1', label=2, note='bad').success
+    news = probe.must(contract.GET_TREE, since=tree.version)
+    assert [(each.name, each.note) for each in news.branches] == [('branch-1', 'bad')]
+    assert news.version > tree.version
     kinds = [event.kind for event in probe.messages[contract.RIG_TREE.name]]
     kind = TreeEvent
     assert kinds[:6] == [
