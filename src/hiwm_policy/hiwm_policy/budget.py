@@ -15,10 +15,11 @@ class Budget:
     Attributes:
         episodes: Of the data, by kind.
         reading_steps: Of the encoder that all policies share.
-        demos: That the base policies are trained on: so many that about half of the attempts fail.
+        demos: That the base policies are trained on: so few that most of their attempts fail.
         other_demos: For other policies, which are points of the correlation only.
         evaluated: Starts of an evaluation.
-        operator_seconds: For each backbone, with and without branching.
+        operator_seconds: For each backbone, with and without branching: 35 % of all steps, beside
+            those of the demonstrations.
         branches: Of a failure.
         hand_back_gain: The operator hands back after so much progress; see `correct`.
         post_steps: Of post-training.
@@ -39,10 +40,10 @@ BUDGETS = {
     'small': Budget(
         episodes={'demo': 300, 'play': 400, 'edge': 250, 'policy': 150},
         reading_steps=8000,
-        demos=84,
-        other_demos=(25, 50),
+        demos=40,
+        other_demos=(25, 84),
         evaluated=200,
-        operator_seconds=290.0,
+        operator_seconds=140.0,
         branches=3,
         hand_back_gain=0.2,
         post_steps=POST_STEPS,
@@ -50,10 +51,10 @@ BUDGETS = {
     'full': Budget(
         episodes={'demo': 600, 'play': 1600, 'edge': 1000, 'policy': 600},
         reading_steps=8000,
-        demos=84,
-        other_demos=(15, 25, 50, 120),
+        demos=40,
+        other_demos=(15, 25, 60, 84),
         evaluated=500,
-        operator_seconds=290.0,
+        operator_seconds=140.0,
         branches=3,
         hand_back_gain=0.2,
         post_steps=4 * POST_STEPS,

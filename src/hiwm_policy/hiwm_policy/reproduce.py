@@ -52,7 +52,7 @@ class Study:
         self._rate = load_task(given.task).rate
         self._bases = dict(given.base)
         # The policy whose encoder the others take over, and the stage that trains it.
-        self._reader: Path | None = next(iter(self._bases.values()), None)
+        self._reader: Path | None = given.encoder or next(iter(self._bases.values()), None)
         self._reader_stage = ''
         self._evaluations: list[str] = []
         self._add_data()
@@ -263,6 +263,9 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--world-model', type=Path, help='folder of its weights; not trained')
     parser.add_argument(
         '--base', type=_base, nargs='+', default=[], metavar='BACKBONE=FOLDER', help='not trained'
+    )
+    parser.add_argument(
+        '--encoder', type=Path, help='folder of a policy whose encoder all take over; not trained'
     )
     parser.add_argument('--list', action='store_true', help='list the stages and do nothing')
     return parser.parse_args(given)

@@ -92,3 +92,14 @@ def test_what_is_given_is_not_made(tmp_path: Path) -> None:
     sessions = next(each for each in stages if each.name == 'diffusion hi_wm sessions')
     assert sessions.command()[:4] == ['ros2', 'run', 'hiwm_policy', 'correct']
     assert {'w', 'base'} <= set(sessions.command())
+
+
+def test_an_encoder_that_is_given_is_that_of_all(tmp_path: Path) -> None:
+    given = reproduce.arguments(['--out', str(tmp_path), '--encoder', 'reader'])
+    trained = ('base', 'demos_25', 'demos_84')
+    trainings = [each for each in Study(given).stages if each.name.endswith(trained)]
+    assert len(trainings) == 6, 'three of each backbone'
+    for command in (each.command() for each in trainings):
+        assert command[2:4] == ['hiwm_policy', 'train']
+        assert command[command.index('--encoder') + 1] == 'reader'
+        assert '--reading-steps' not in command
