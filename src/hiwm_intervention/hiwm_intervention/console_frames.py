@@ -14,8 +14,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 
 MOST_NODES = 64  # in one request; see GetFrames.srv
-# Some hundred thumbnails; the pages' browsers keep what they have seen as well.
-CACHED_BYTES = 8_000_000
+# A thousand thumbnails or more; the pages' browsers keep what they have seen as well.
+CACHED_BYTES = 3_000_000
+PICTURE_BYTES = 400  # what a picture takes beside its data: its place, its key, the heap's share
 GATHER = 0.01  # s
 PATIENCE = 15.0  # s for a frame
 
@@ -76,10 +77,10 @@ class FrameStore:
 
     def _keep(self, key: Key, data: bytes) -> None:
         self._cache[key] = data
-        self._bytes += len(data)
+        self._bytes += len(data) + PICTURE_BYTES
         while self._bytes > CACHED_BYTES and len(self._cache) > 1:
             _, oldest = self._cache.popitem(last=False)
-            self._bytes -= len(oldest)
+            self._bytes -= len(oldest) + PICTURE_BYTES
 
     def _ask_soon(self) -> None:
         if self._timer is None and not self._asked:

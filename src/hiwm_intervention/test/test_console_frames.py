@@ -45,6 +45,19 @@ def test_frames_that_are_asked_for_together_are_fetched_together() -> None:
     run(body)
 
 
+def test_no_more_pictures_are_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('hiwm_intervention.console_frames.CACHED_BYTES', 10 * 450)
+
+    async def body(seat: Seat) -> None:
+        key = await key_of(seat)
+        for node in (*range(1, 51), 50, 45, 1):
+            assert (await seat.client.get(f'/frame/{key}/{node}?width=48')).status == 200
+        fetched = [node for nodes, _ in seat.wanted for node in nodes]
+        assert fetched == [*range(1, 51), 1], 'the newest are kept, and the oldest asked for again'
+
+    run(body)
+
+
 def test_another_trees_frames_are_not_shown() -> None:
     async def body(seat: Seat) -> None:
         key = await key_of(seat)
