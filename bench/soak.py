@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import os
 from pathlib import Path
 import re
+import signal
 import sys
 import tempfile
 import threading
@@ -39,6 +40,7 @@ from hiwm_core.task import load_task
 TASK = 'pusht'
 SESSION = 'soak'
 SAMPLE_PERIOD = 1.0  # s
+PROMPT = 4.0  # s; after five the launch takes to harder means
 START = 60.0  # s until the console has printed its address
 MOST_GROWTH = 2.0  # percent in the second half
 FAILURE = re.compile(r'\[(ERROR|FATAL)\]|Traceback')
@@ -122,6 +124,18 @@ def soak(session: Process, seconds: float, seed: int) -> tuple[MemoryLog, dict[s
     return log, facts
 
 
+def end(session: Process) -> int:
+    """Ctrl-C, and the exit code; a node that is not gone after some seconds says where it hangs."""
+    os.killpg(session.child.pid, signal.SIGINT)
+    deadline = time.monotonic() + PROMPT
+    while time.monotonic() < deadline and session.child.poll() is None:
+        time.sleep(SAMPLE_PERIOD / 10.0)
+    for number in session.nodes().values():
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGUSR1)
+    return session.wait(120.0)
+
+
 def measure(folder: Path, minutes: float, seed: int) -> tuple[MemoryLog, dict[str, Any]]:
     """A whole soak and its comparison."""
     with Process(command(folder, seed), folder / 'session.log') as session:
@@ -129,7 +143,7 @@ def measure(folder: Path, minutes: float, seed: int) -> tuple[MemoryLog, dict[st
             log, facts = soak(session, 60.0 * minutes, seed)
         except AssertionError as error:
             raise AssertionError(f'{error}\nthe session said:\n{session.text[-3000:]}') from error
-        exit_code = session.interrupt(120.0)
+        exit_code = end(session)
     lines = session.text.splitlines()
     bag = folder / SESSION / 'bag'
     agreement = compare(bag, folder / SESSION, load_task(TASK))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+import faulthandler
 from importlib import import_module
 import math
 from pathlib import Path
@@ -267,6 +268,8 @@ def run_node(make: Callable[[], Node]) -> int:
         node that sets `exit_code` (after a fault that it reported itself) decides otherwise.
     """
     interrupts = _Interrupts()
+    # A node that hangs tells where: `kill -USR1` has it print where each of its threads stands.
+    faulthandler.register(signal.SIGUSR1)
     try:
         rclpy.init()
     except RuntimeError as error:

@@ -167,6 +167,19 @@ def test_a_signal_ends_a_running_rig_cleanly(
         assert 'rror' not in rig.text
 
 
+def test_a_node_says_where_it_stands_and_goes_on(
+    process: Callable[..., Process], tmp_path: Path
+) -> None:
+    journal = tmp_path / JOURNAL_NAME
+    with process(MAKE_RIG, '-p', f'session_dir:={tmp_path}', '-p', 'start:=running') as rig:
+        until(lambda: 'is ready' in rig.text)
+        rig.child.send_signal(signal.SIGUSR1)
+        until(lambda: 'Current thread 0x' in rig.text and 'in spin' in rig.text)
+        size = journal.stat().st_size
+        until(lambda: journal.stat().st_size > size + 1000)
+        assert rig.interrupt() == 0
+
+
 @SIGNALS
 def test_a_signal_while_weights_are_loaded_is_no_fault(
     process: Callable[..., Process], end: signal.Signals
