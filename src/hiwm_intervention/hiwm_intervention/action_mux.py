@@ -34,6 +34,7 @@ from hiwm_core.task import Task
 from hiwm_intervention.action_outlet import ActionOutlet
 from hiwm_intervention.mux_status import MuxStatus
 from hiwm_intervention.operator_seat import OperatorSeat
+from hiwm_intervention.recording_gate import RecordingGate
 from hiwm_intervention.rig_mode import COMMAND_TIMEOUT, Command, RigMode, RigView
 from hiwm_intervention.rig_pace import RigPace
 from hiwm_intervention.sources import POLICY, Handover, Locks, MuxSettings, ProposalSource
@@ -56,7 +57,7 @@ class Multiplexer:
         clock: Seconds on a steady clock.
         autonomous_at_start: Give the wheel to the policy once it and the rig are there, unless
             somebody asks for something before.
-        wait_for_recorder: Not before `set_recording` says that all is recorded.
+        wait_for_recorder: Nobody drives before `set_recording` says that all is recorded.
         handover_timeout: s, how long a takeover waits for the dead-man to be pressed.
         rig_timeout: s without a new step in realtime, after which hold is repeated.
         on_input: Let time stand still while an operator who drives commands no motion, on a rig
@@ -85,8 +86,7 @@ class Multiplexer:
         self._clock = clock
         self._rig_timeout = rig_timeout
         self._starting = autonomous_at_start
-        self._recording = not wait_for_recorder
-        self._recording_fault = ''
+        self._recording = RecordingGate(waits=wait_for_recorder)
         self._sources = {name: ProposalSource(source) for name, source in settings.sources.items()}
         self._policy = self._sources[POLICY]
         devices = [source for source in self._sources.values() if source is not self._policy]
@@ -165,9 +165,8 @@ class Multiplexer:
 
     def set_recording(self, recording: bool, fault: str = '') -> None:
         """The recorder says whether every topic goes into the bag, or why it has failed."""
-        self._recording = self._recording or recording
-        before, self._recording_fault = self._recording_fault, fault
-        if fault and fault != before and self.takeover.observe(Event.RECORDING_FAILED):
+        failed = self._recording.see(recording, fault)
+        if failed and self.takeover.observe(Event.RECORDING_FAILED):
             self._entered(f'the recording has failed: {fault}')
 
     def request(self, event: Event, operator_id: str) -> Phase:
@@ -180,13 +179,10 @@ class Multiplexer:
             reason = self._locks.reason(self._clock())
             if reason:
                 raise HiwmError(f'{reason}; release it before the reset', ErrorCode.ILLEGAL_EVENT)
-        if event in {Event.RESUME, Event.TAKE_OVER} and self._rig is None:
-            raise HiwmError('no rig has been heard yet; start one first', ErrorCode.NOT_READY)
-        if event in {Event.RESUME, Event.TAKE_OVER} and self._recording_fault:
-            raise HiwmError(
-                f'nothing is recorded any more ({self._recording_fault}); begin another session',
-                ErrorCode.STORAGE_FAULT,
-            )
+        if event in {Event.RESUME, Event.TAKE_OVER}:
+            if self._rig is None:
+                raise HiwmError('no rig has been heard yet; start one first', ErrorCode.NOT_READY)
+            self._recording.check()
         phase = self.takeover.request(event, operator_id)
         if event is Event.ASK or (event is Event.RELEASE and phase in HELD_BY_OPERATOR):
             # A question, or its end: nothing else changes.
@@ -402,7 +398,7 @@ class Multiplexer:
     def _check_start(self) -> None:
         """The first time that policy, rig and recorder are all there."""
         proposal = self._policy.proposal
-        ready = self._starting and self._recording
+        ready = self._starting and self._recording.is_open
         if not ready or self._rig is None or proposal is None:
             return
         if proposal.epoch == self._rig.epoch and self.takeover.phase is Phase.PAUSED:

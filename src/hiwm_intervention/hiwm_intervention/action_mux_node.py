@@ -50,7 +50,7 @@ PARAMETERS = {
     'autonomous_at_start': Parameter(
         True, 'give the wheel to the policy as soon as it and the rig are there'
     ),
-    'wait_for_recorder': Parameter(False, 'do so only once the recorder says that it records'),
+    'wait_for_recorder': Parameter(False, 'nobody drives before the recorder says that it records'),
     'handover_timeout': Parameter(
         5.0, 'how long a takeover waits for the dead-man to be pressed, in s', low=0.1, high=600.0
     ),

@@ -209,6 +209,23 @@ def test_autonomy_at_the_start_waits_for_the_recorder() -> None:
     assert session.phase is Phase.AUTONOMOUS
 
 
+@pytest.mark.parametrize('event', [Event.RESUME, Event.TAKE_OVER])
+def test_nobody_drives_before_the_recorder_records(event: Event) -> None:
+    session = Session(wait_for_recorder=True)
+    session.show()
+    with pytest.raises(HiwmError, match='ask again once it records') as refusal:
+        session.mux.request(event, 'ada')
+    assert refusal.value.code is ErrorCode.NOT_READY
+    assert session.phase is Phase.PAUSED
+    assert session.mux.next_command() is None
+    session.mux.set_recording(True)
+    assert session.mux.request(event, 'ada') is not Phase.PAUSED
+    # A recorder that is started again, or that is late with a word, stops nobody.
+    session.mux.set_recording(False)
+    session.mux.request(Event.PAUSE, 'ada')
+    assert session.mux.request(event, 'ada') is not Phase.PAUSED
+
+
 def test_a_person_who_was_faster_keeps_the_policy_from_starting() -> None:
     session = Session(autonomous_at_start=True)
     session.drive(Event.TAKE_OVER)
