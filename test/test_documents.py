@@ -140,3 +140,16 @@ def test_figures_of_the_leader_agree_with_its_files() -> None:
 
 def test_first_motion_is_one_page() -> None:
     assert len(FIRST.splitlines()) <= ONE_PAGE
+
+
+def test_the_design_names_each_file_beside_the_nodes_that_needs_ros() -> None:
+    files = (path for path in ROOT.glob('src/*/hiwm_*/**/*.py') if 'test' not in path.parts)
+    needy = {
+        path.stem
+        for path in files
+        if re.search(r'(?m)^(import|from) rclpy', path.read_text())
+        and not path.stem.endswith('_node')
+    }
+    chapter = (ROOT / 'docs' / 'design.md').read_text().split('## Core and nodes\n', 1)[1]
+    sentence = chapter.split('import rclpy: ', 1)[1].split('. ', 1)[0]
+    assert needy == set(re.findall(r'`(\w+)`', sentence))

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 import shutil
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from hiwm_core.contract import Quality, Topic
 from hiwm_core.error import ErrorCode, HiwmError
@@ -124,7 +124,7 @@ class SessionBag:
         except (RuntimeError, OSError) as error:
             raise self._fault('could not be closed', error) from error
 
-    def __enter__(self) -> SessionBag:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

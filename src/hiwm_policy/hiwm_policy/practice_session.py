@@ -15,14 +15,12 @@ import shutil
 from typing import Any
 
 from hiwm_msgs.msg import MuxState, RigState, TreeEvent
-from rclpy.serialization import serialize_message
 import yaml
 
 from hiwm_core import contract
 from hiwm_core.action import Action, Source
 from hiwm_core.error import ConfigurationError
 from hiwm_core.observation import Observation
-from hiwm_core.session_bag import SessionBag
 from hiwm_core.task import Task
 from hiwm_core.tree_node import Label
 from hiwm_policy.correction import Correction, Practice
@@ -33,6 +31,7 @@ from hiwm_rig.conversion import (
     joint_message,
     time_message,
 )
+from hiwm_rig.message_bag import MessageBag
 
 RUN = 'run-1'
 OPERATOR, DEVICE = 'script', 'script'
@@ -69,7 +68,7 @@ class SessionWriter:
         policy: `Action.device` of the policy's actions.
     """
 
-    def __init__(self, bag: SessionBag, task: Task, session: str, rig: str, policy: str) -> None:
+    def __init__(self, bag: MessageBag, task: Task, session: str, rig: str, policy: str) -> None:
         self._bag, self._task, self._session = bag, task, session
         self._rig, self._policy = rig, policy
         self._now = FIRST_STAMP_NS
@@ -230,7 +229,7 @@ class SessionWriter:
         self._put(contract.RIG_TREE, event)
 
     def _put(self, topic: contract.Topic, message: Any) -> None:
-        self._bag.write(topic.name, serialize_message(message), self._now)
+        self._bag.put(topic, message, self._now)
 
 
 def session_folder(out: Path, seed: int) -> Path:
@@ -259,7 +258,7 @@ def write_session(out: Path, task: Task, rig: str, policy: str, practice: Practi
         'rig': rig,
         'tally': json.dumps(tally.__dict__),
     }
-    with SessionBag(unfinished, TOPICS, custom_data) as bag:
+    with MessageBag(unfinished, TOPICS, custom_data) as bag:
         SessionWriter(bag, task, folder.name, rig, policy).write(practice)
     unfinished.rename(folder)
     return tally

@@ -8,18 +8,14 @@ messages.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from hiwm_msgs.msg import RigState, TreeEvent
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.serialization import serialize_message
-from rosbags.typesys import Stores, get_typestore
 
 from hiwm_core import contract
 from hiwm_core.action import Action, Source
 from hiwm_core.observation import Observation
-from hiwm_core.session_bag import SessionBag
 from hiwm_core.task import Task
 from hiwm_rig.conversion import (
     action_message,
@@ -28,12 +24,12 @@ from hiwm_rig.conversion import (
     joint_message,
     time_message,
 )
+from hiwm_rig.message_bag import MessageBag
 from hiwm_robot.collection import Job, Outcome, drive, unfinished
 
 FIRST_STAMP_NS = 1_000_000_000
 BRANCH = 'run'
 EPOCH = 1
-ENCAPSULATION_BYTES = 4
 
 
 def make_episode(job: Job) -> Outcome:
@@ -48,7 +44,7 @@ def make_episode(job: Job) -> Outcome:
         'success': 'true' if trajectory.success else 'false',
         'steps': str(steps),
     }
-    with unfinished(job) as folder, SessionBag(folder, contract.RIG_TOPICS, custom_data) as bag:
+    with unfinished(job) as folder, MessageBag(folder, contract.RIG_TOPICS, custom_data) as bag:
         write_episode(
             bag,
             task,
@@ -64,7 +60,7 @@ def make_episode(job: Job) -> Outcome:
 
 
 def write_episode(
-    bag: SessionBag,
+    bag: MessageBag,
     task: Task,
     *,
     observations: Sequence[Observation],
@@ -86,9 +82,6 @@ def write_episode(
     """
     period_ns = round(task.period * 1e9)
 
-    def put(topic: contract.Topic, message: Any, now: int) -> None:
-        bag.write(topic.name, serialize_message(message), now)
-
     for step, observation in enumerate(observations):
         now = FIRST_STAMP_NS + step * period_ns
         stamp = time_message(now)
@@ -96,11 +89,11 @@ def write_episode(
             event = TreeEvent(kind=TreeEvent.KIND_RESET, epoch=EPOCH, node=1, branch=BRANCH)
             event.header.stamp = stamp
             event.seed = seed
-            put(contract.RIG_TREE, event, now)
-        put(contract.IMAGE, image_message(observation.frame, stamp), now)
-        put(contract.CAMERA_INFO, camera_info_message(task.camera, stamp), now)
+            bag.put(contract.RIG_TREE, event, now)
+        bag.put(contract.IMAGE, image_message(observation.frame, stamp), now)
+        bag.put(contract.CAMERA_INFO, camera_info_message(task.camera, stamp), now)
         joints = joint_message(task.joint_names, observation.joints, stamp)
-        bag.write(contract.JOINT_STATES.name, _trimmed(contract.JOINT_STATES, joints), now)
+        bag.put(contract.JOINT_STATES, joints, now)
         if step > 0:
             executed = Action(
                 values=actions[step - 1],
@@ -110,7 +103,7 @@ def write_episode(
                 device=device,
                 seq=step - 1,
             )
-            put(contract.RIG_EXECUTED, action_message(task, executed, stamp), now)
+            bag.put(contract.RIG_EXECUTED, action_message(task, executed, stamp), now)
         state = RigState(
             session=session,
             task=task.name,
@@ -131,22 +124,4 @@ def write_episode(
             executed_actions=step,
         )
         state.header.stamp = stamp
-        put(contract.RIG_STATE, state, now)
-
-
-def _trimmed(topic: contract.Topic, message: Any) -> bytes:
-    """A message of a standard type in CDR, without the bytes after its end.
-
-    serialize_message reserves room to align the elements of sequences, and leaves what an empty
-    last sequence does not need, uninitialised: strict readers refuse it, and no two files would be
-    equal.
-    """
-    data = serialize_message(message)
-    definition = _STORE.get_msgdef(topic.type)
-    _, end = definition.deserialize_cdr_le(
-        memoryview(data)[ENCAPSULATION_BYTES:], 0, definition.cls, _STORE
-    )
-    return bytes(data[: ENCAPSULATION_BYTES + end])
-
-
-_STORE = get_typestore(Stores.ROS2_JAZZY)
+        bag.put(contract.RIG_STATE, state, now)

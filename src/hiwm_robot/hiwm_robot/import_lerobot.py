@@ -16,7 +16,6 @@ import sys
 import tempfile
 
 import numpy as np
-from rclpy.utilities import remove_ros_args
 from tqdm import tqdm
 
 from hiwm_core import contract
@@ -27,8 +26,8 @@ from hiwm_core.lerobot_dataset import LeRobotEpisode
 from hiwm_core.lerobot_dump import load_dump
 from hiwm_core.lerobot_environment import lerobot_command
 from hiwm_core.observation import Observation
-from hiwm_core.session_bag import SessionBag
 from hiwm_core.task import Task, load_task
+from hiwm_rig.message_bag import MessageBag
 from hiwm_robot.episode_bag import write_episode
 
 DEVICE = 'lerobot'
@@ -79,7 +78,7 @@ def write_bag(episode: LeRobotEpisode, folder: Path, task: Task, session: str) -
         'success': 'true' if episode.success else 'false',
         'steps': str(steps),
     }
-    with SessionBag(folder, contract.RIG_TOPICS, custom_data) as bag:
+    with MessageBag(folder, contract.RIG_TOPICS, custom_data) as bag:
         write_episode(
             bag,
             task,
@@ -127,7 +126,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument('--dataset', type=Path, required=True, help="the data set's folder")
     parser.add_argument('--out', type=Path, required=True, help='where the bags go')
     parser.add_argument('--task', default='pusht', help='which task, by name')
-    options = parser.parse_args(remove_ros_args(sys.argv)[1:] if given is None else given)
+    options = parser.parse_args(given)
     return run_command(
         'import_lerobot', lambda: _import(options), 'stopped; the same command goes on'
     )
