@@ -109,7 +109,12 @@ class PageClient:
         reply: concurrent.futures.Future[dict[str, Any]] = concurrent.futures.Future()
         self._replies[self._number] = reply
         self._loop.run(self._send({'type': 'ask', 'id': self._number, 'name': name, **fields}))
-        return reply.result(PATIENCE)
+        try:
+            return reply.result(PATIENCE)
+        except concurrent.futures.TimeoutError:
+            raise AssertionError(
+                f"'{name}' was not answered in {PATIENCE:g} s; the page was told: {self.told()}"
+            ) from None
 
     def must(self, name: str, **fields: Any) -> None:
         """An ask that has to be granted."""

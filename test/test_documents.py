@@ -151,5 +151,5 @@ def test_the_design_names_each_file_beside_the_nodes_that_needs_ros() -> None:
         and not path.stem.endswith('_node')
     }
     chapter = (ROOT / 'docs' / 'design.md').read_text().split('## Core and nodes\n', 1)[1]
-    sentence = chapter.split('import rclpy: ', 1)[1].split('. ', 1)[0]
+    sentence = re.split(r'\.\s', chapter.split('import rclpy: ', 1)[1], maxsplit=1)[0]
     assert needy == set(re.findall(r'`(\w+)`', sentence))

@@ -46,6 +46,7 @@ from hiwm_intervention.console_session import ConsoleSession
 from hiwm_intervention.console_starts import HardStarts
 from hiwm_rig.base_node import declare, publisher, run_node, subscription
 from hiwm_rig.conversion import action_message, action_of, frame_of, joints_of, nanoseconds_of
+from hiwm_rig.wake import Wake
 
 PARAMETERS = {
     'task': Parameter('pusht', 'which task, by name'),
@@ -101,7 +102,7 @@ class ConsoleNode(Node):
         self._seconds = 0
         self._count_due = 0.0
         self._inbox: SimpleQueue[tuple[str, Any]] = SimpleQueue()
-        self._guard = self.create_guard_condition(self._take_inbox)
+        self._wake = Wake(self, self._take_inbox)
         self._server = ConsoleServer(
             values['address'],
             values['port'],
@@ -160,7 +161,7 @@ class ConsoleNode(Node):
     def _post(self, page: str, message: Any) -> None:
         """On the server's thread."""
         self._inbox.put((page, message))
-        self._guard.trigger()
+        self._wake.call()
 
     def _take_inbox(self) -> None:
         now = time.monotonic()

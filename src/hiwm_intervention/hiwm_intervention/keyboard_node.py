@@ -32,6 +32,7 @@ from hiwm_intervention.terminal import Terminal
 from hiwm_intervention.terminal_session import Command, TerminalSession
 from hiwm_rig.base_node import client, declare, publisher, run_node, subscription
 from hiwm_rig.conversion import action_message, joints_of, nanoseconds_of
+from hiwm_rig.wake import Wake
 
 PARAMETERS = {
     'task': Parameter('pusht', 'which task, by name'),
@@ -75,7 +76,7 @@ class KeyboardNode(Node):
         subscription(self, contract.RIG_STATE, self._on_rig)
         subscription(self, contract.MUX_STATE, self._on_mux)
         self.create_timer(self._task.period / ANSWERS_PER_PERIOD, self._answer)
-        self._guard = self.create_guard_condition(self._take_keys)
+        self._wake = Wake(self, self._take_keys)
         self._terminal.__enter__()
         self._terminal.say(self._session.help())
         self._show()
@@ -99,7 +100,7 @@ class KeyboardNode(Node):
             for key in [None] if keys is None else keys:
                 self._keys.put(key)
             if (keys is None or keys) and not self._stopped.is_set():
-                self._guard.trigger()
+                self._wake.call()
             if keys is None:
                 return
 

@@ -21,6 +21,7 @@ from rclpy.node import Node
 from std_msgs.msg import Bool
 
 from hiwm_core import contract
+from hiwm_intervention.console_protocol import unpack_view
 from hiwm_rig.base_node import publisher, serve
 
 
@@ -76,8 +77,12 @@ async def ask(console: Console, name: str, rig: bool) -> dict[str, Any]:
         origin = {'Origin': console.base.rstrip('/')}
         async with session.ws_connect(f'{console.base}ws', headers=origin) as socket:
             async for message in socket:
-                if isinstance(message.data, bytes) and (b'"rig":{' in message.data) == rig:
-                    break
+                if isinstance(message.data, bytes):
+                    view, _ = unpack_view(message.data)
+                    if bool(view['rig']) == rig:
+                        break
+                    # Only a page that says what it shows is told more.
+                    await socket.send_json({'type': 'seen', 'seq': view['seq']})
             await socket.send_json({'type': 'ask', 'id': 1, 'name': name})
             async for message in socket:
                 if isinstance(message.data, str) and '"reply"' in message.data:

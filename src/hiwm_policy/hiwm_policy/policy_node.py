@@ -36,6 +36,7 @@ from hiwm_policy.inference import Inference
 from hiwm_policy.policy import check_frame
 from hiwm_rig.base_node import DeviceNode, declare, publisher, run_node, subscription
 from hiwm_rig.conversion import action_message, frame_of, joints_of, nanoseconds_of
+from hiwm_rig.wake import Wake
 
 PARAMETERS = {
     'task': Parameter('pusht', 'which task, by name'),
@@ -97,10 +98,10 @@ class PolicyNode(DeviceNode):
         acquired.callback(self.destroy_publisher, self._actions)
         self._diagnostics = publisher(self, contract.DIAGNOSTICS)
         acquired.callback(self.destroy_publisher, self._diagnostics)
-        done = self.create_guard_condition(self._on_chunks)
-        acquired.callback(self.destroy_guard_condition, done)
+        done = Wake(self, self._on_chunks)
+        acquired.callback(done.destroy)
         unit = self._task.action_max_step if self._values['spread'] else None
-        self._inference = Inference(policy, self._values['seed'], done.trigger, unit)
+        self._inference = Inference(policy, self._values['seed'], done.call, unit)
         acquired.callback(self._inference.stop)
         for topic, callback in (
             (contract.IMAGE, self._on_image),

@@ -96,11 +96,11 @@ class Study:
             self._add('world model', command, self._world_model / 'card.json', *needs)
 
     def _add_backbone(self, backbone: str) -> None:
-        budget = self._budget
-        base = self._add_base(backbone)
+        budget, share = self._budget, self._budget.backbones[backbone]
+        base = self._add_base(backbone, share.demos)
         base_stage = f'{backbone} base'
         self._add_evaluations(backbone, 'base', base, base_stage)
-        for count in budget.other_demos:
+        for count in share.other_demos:
             name = f'demos_{count}'
             folder = self._folder(backbone, name)
             stage = f'{backbone} {name}'
@@ -114,7 +114,7 @@ class Study:
                 base,
                 sessions,
                 *('--seed', OPERATOR_SEED, '--branches', branches),
-                *('--operator-seconds', budget.operator_seconds),
+                *('--operator-seconds', share.operator_seconds),
                 *('--hand-back-gain', budget.hand_back_gain),
                 needs=(base_stage,),
             )
@@ -135,7 +135,7 @@ class Study:
             sessions,
             *('--seed', CLOSED_LOOP_SEED, '--branches', 0),
             # A tenth more than the operator makes, to draw from.
-            *('--virtual-steps', round(1.1 * self._rate * budget.operator_seconds)),
+            *('--virtual-steps', round(1.1 * self._rate * share.operator_seconds)),
             needs=(base_stage,),
         )
         self._add_post_training(
@@ -151,12 +151,12 @@ class Study:
     def _folder(self, backbone: str, variant: str) -> Path:
         return self._out / 'policies' / f'{backbone}_{variant}'
 
-    def _add_base(self, backbone: str) -> Path:
+    def _add_base(self, backbone: str, demos: int) -> Path:
         """A base that is given, or a stage that trains one; returns its folder."""
         if backbone in self._bases:
             return self._bases[backbone]
         folder = self._folder(backbone, 'base')
-        self._add_training(f'{backbone} base', backbone, folder, self._budget.demos, 'base')
+        self._add_training(f'{backbone} base', backbone, folder, demos, 'base')
         return folder
 
     def _add_training(

@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+import re
 import sys
 
 import pytest
 
 from hiwm_core.error import HiwmError
 from hiwm_policy import reproduce
+from hiwm_policy.budget import BUDGETS
 from hiwm_policy.reproduce import Study
 from hiwm_policy.stage import Stage, run_stages
+
+TRAINING = re.compile(r'\w+ (base|demos_\d+)')
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +64,22 @@ def test_a_stage_that_makes_nothing_has_failed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('budget', ['small', 'full'])
+def test_each_backbone_learns_from_as_many_demos_as_it_is_given(
+    budget: str, tmp_path: Path
+) -> None:
+    study = Study(reproduce.arguments(['--out', str(tmp_path), '--budget', budget]))
+    trained: dict[str, list[int]] = {}
+    for each in study.stages:
+        if TRAINING.fullmatch(each.name):
+            command = each.command()
+            backbone = command[command.index('--backbone') + 1]
+            trained.setdefault(backbone, []).append(int(command[command.index('--demos') + 1]))
+    for backbone, share in BUDGETS[budget].backbones.items():
+        assert trained[backbone] == [share.demos, *share.other_demos]
+        assert share.demos not in share.other_demos, 'no policy is two points'
+
+
+@pytest.mark.parametrize('budget', ['small', 'full'])
 def test_the_study_is_whole(budget: str, tmp_path: Path) -> None:
     study = Study(reproduce.arguments(['--out', str(tmp_path), '--budget', budget]))
     by_name = {each.name: each for each in study.stages}
@@ -96,8 +116,7 @@ def test_what_is_given_is_not_made(tmp_path: Path) -> None:
 
 def test_an_encoder_that_is_given_is_that_of_all(tmp_path: Path) -> None:
     given = reproduce.arguments(['--out', str(tmp_path), '--encoder', 'reader'])
-    trained = ('base', 'demos_25', 'demos_84')
-    trainings = [each for each in Study(given).stages if each.name.endswith(trained)]
+    trainings = [each for each in Study(given).stages if TRAINING.fullmatch(each.name)]
     assert len(trainings) == 6, 'three of each backbone'
     for command in (each.command() for each in trainings):
         assert command[2:4] == ['hiwm_policy', 'train']

@@ -37,6 +37,7 @@ from hiwm_core.rig import Mode
 from hiwm_core.task import FloatArray, load_task
 from hiwm_rig.base_node import client, declare, publisher, run_node, subscription
 from hiwm_rig.conversion import action_message, frame_of, nanoseconds_of
+from hiwm_rig.wake import Wake
 from hiwm_robot.scripted_operator import Event, Eyes, Habits, Look, ScriptedOperator, Stage, When
 
 DEVICE = 'script'
@@ -143,8 +144,7 @@ class ScriptedOperatorNode(Node):
         self._hold: FloatArray | None = None
         self._sent_at = 0.0
         self._sequence = 0
-        self._done = self.create_guard_condition(self._take_results)
-        self._gaze = Gaze(self._eyes, self._done.trigger)
+        self._gaze = Gaze(self._eyes, Wake(self, self._take_results).call)
         self._actions = publisher(self, contract.OPERATOR_ACTION)
         self._takeover = client(self, contract.TAKEOVER)
         self._rollback = client(self, contract.ROLLBACK)
