@@ -33,7 +33,7 @@ class MemoryLog:
     """Samples of several processes, each with the number of nodes that the tree had then.
 
     Attributes:
-        times: s since the beginning.
+        times: s since the first of them.
         nodes: Of the rollout tree.
         bytes: By process and kind, one value for each sample; NaN while there was no process.
     """
@@ -41,11 +41,14 @@ class MemoryLog:
     times: list[float] = field(default_factory=list)
     nodes: list[int] = field(default_factory=list)
     bytes: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    _began: float = field(default_factory=time.monotonic)
+    _began: float = 0.0
 
     def sample(self, processes: Mapping[str, int], nodes: int) -> None:
         """Look at all processes, given by name and process id, once."""
-        self.times.append(time.monotonic() - self._began)
+        at = time.monotonic()
+        if not self.times:
+            self._began = at
+        self.times.append(at - self._began)
         self.nodes.append(nodes)
         for name, pid in processes.items():
             known = self.bytes.setdefault(name, {kind: [] for kind in KINDS.values()})

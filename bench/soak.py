@@ -92,8 +92,8 @@ def sampling(log: MemoryLog, processes: Mapping[str, int], hand: Hand) -> Iterat
         thread.join()
 
 
-def soak(session: Process, seconds: float, seed: int) -> tuple[MemoryLog, dict[str, Any]]:
-    """Operate a session for so long; its memory, and what was done. Raises AssertionError."""
+def soak(session: Process, seconds: float, seed: int, log: MemoryLog) -> dict[str, Any]:
+    """Operate a session for so long; what was done. Raises AssertionError."""
     task = load_task(TASK)
     hand = Hand(task, seed)
     try:
@@ -101,7 +101,7 @@ def soak(session: Process, seconds: float, seed: int) -> tuple[MemoryLog, dict[s
             page.until(lambda: page.phase == 'autonomous', 'the policy drives')
             processes = {**session.nodes(), 'launch': session.child.pid}
             operator = SoakOperator(page, hand, task, seed)
-            log, began = MemoryLog(), time.monotonic()
+            began = time.monotonic()
             with sampling(log, processes, hand), tqdm(total=round(seconds), unit='s') as bar:
                 while (now := time.monotonic() - began) < seconds:
                     bar.set_postfix(nodes=hand.nodes)
@@ -121,7 +121,7 @@ def soak(session: Process, seconds: float, seed: int) -> tuple[MemoryLog, dict[s
             }
     finally:
         hand.close()
-    return log, facts
+    return facts
 
 
 def end(session: Process) -> int:
@@ -136,18 +136,18 @@ def end(session: Process) -> int:
     return session.wait(120.0)
 
 
-def measure(folder: Path, minutes: float, seed: int) -> tuple[MemoryLog, dict[str, Any]]:
-    """A whole soak and its comparison."""
+def measure(folder: Path, minutes: float, seed: int, log: MemoryLog) -> dict[str, Any]:
+    """A whole soak and its comparison; memory goes into the log as it is sampled."""
     with Process(command(folder, seed), folder / 'session.log') as session:
         try:
-            log, facts = soak(session, 60.0 * minutes, seed)
+            facts = soak(session, 60.0 * minutes, seed, log)
         except AssertionError as error:
             raise AssertionError(f'{error}\nthe session said:\n{session.text[-3000:]}') from error
         exit_code = end(session)
     lines = session.text.splitlines()
     bag = folder / SESSION / 'bag'
     agreement = compare(bag, folder / SESSION, load_task(TASK))
-    return log, {
+    return {
         **facts,
         'exit_code': exit_code,
         'errors': [line for line in lines if FAILURE.search(line)],
@@ -173,12 +173,16 @@ def main() -> int:
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
     facts = machine()
     costs = node_costs()
+    log = MemoryLog()
     rclpy.init()
     try:
         with tempfile.TemporaryDirectory(prefix='hiwm-bench-', dir=arguments.folder) as folder:
-            log, result = measure(Path(folder), arguments.minutes, arguments.seed)
+            result = measure(Path(folder), arguments.minutes, arguments.seed, log)
     except AssertionError as error:
         print(f'bench: {error}', file=sys.stderr)
+        if log.times:
+            # An hour's memory is worth something even if the second hour was not reached.
+            print_memory(growth(log, costs))
         return 1
     finally:
         rclpy.try_shutdown()
@@ -219,8 +223,13 @@ def print_result(result: dict[str, Any]) -> None:
     print(f'{"agreement":<20} {result["agreement"]}')
     for line in result['errors'] + result['warnings']:
         print(f'{"":<20} {line}')
+    print_memory(result['memory'])
+
+
+def print_memory(memory: Mapping[str, Mapping[str, float]]) -> None:
+    """The table of all processes."""
     print(f'{"MB":<14}{"first":>9}{"half":>9}{"end":>9}{"tree":>8}{"growth %":>10}{"beside":>9}')
-    for name, each in result['memory'].items():
+    for name, each in memory.items():
         print(
             f'{name:<14}{each["first_mb"]:>9.1f}{each["half_mb"]:>9.1f}{each["end_mb"]:>9.1f}'
             f'{each["tree_mb"]:>8.2f}{each["growth_percent"]:>10.2f}'
