@@ -53,8 +53,8 @@ BUDGETS = {
         episodes={'demo': 300, 'play': 400, 'edge': 250, 'policy': 150},
         reading_steps=8000,
         backbones={
-            'diffusion': BackboneBudget(40, other_demos=(25, 84), operator_seconds=140.0),
-            'flow': BackboneBudget(25, other_demos=(40, 84), operator_seconds=87.0),
+            'diffusion': BackboneBudget(40, other_demos=(50, 84), operator_seconds=140.0),
+            'flow': BackboneBudget(60, other_demos=(25, 40), operator_seconds=206.0),
         },
         evaluated=200,
         branches=3,
@@ -66,7 +66,7 @@ BUDGETS = {
         reading_steps=8000,
         backbones={
             'diffusion': BackboneBudget(40, other_demos=(15, 25, 60, 84), operator_seconds=140.0),
-            'flow': BackboneBudget(25, other_demos=(15, 40, 60, 84), operator_seconds=87.0),
+            'flow': BackboneBudget(60, other_demos=(15, 25, 40, 84), operator_seconds=206.0),
         },
         evaluated=500,
         branches=3,
