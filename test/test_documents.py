@@ -19,6 +19,7 @@ DOCS = sorted(path.relative_to(ROOT) for path in (ROOT / 'docs').glob('*.md'))
 READMES = [Path('README.md'), *(p.relative_to(ROOT) for p in ROOT.glob('src/*/README.md'))]
 PAGES = [*DOCS, *READMES, Path('docker/README.md'), Path('bench/README.md')]
 LINK = re.compile(r'\]\(([^)#\s]*)(?:#([^)\s]*))?\)')
+CHOICE = re.compile(r'\{([^{}]*)\}')
 CONFIG = ROOT / 'src' / 'hiwm_robot' / 'config'
 PARTS = (ROOT / 'docs' / 'arm_parts.md').read_text()
 FIRST = (ROOT / 'docs' / 'arm_first_motion.md').read_text()
@@ -153,3 +154,27 @@ def test_the_design_names_each_file_beside_the_nodes_that_needs_ros() -> None:
     chapter = (ROOT / 'docs' / 'design.md').read_text().split('## Core and nodes\n', 1)[1]
     sentence = re.split(r'\.\s', chapter.split('import rclpy: ', 1)[1], maxsplit=1)[0]
     assert needy == set(re.findall(r'`(\w+)`', sentence))
+
+
+def modules_named(readme: str) -> set[str]:
+    """The modules that a README names, `part/{one,two}_{three,four}.py` and folders included."""
+    found = set()
+    for quoted in re.findall(r'`([^`\n]+)`', readme):
+        several = [quoted]
+        while any(CHOICE.search(each) for each in several):
+            several = [
+                CHOICE.sub(word, each, count=1)
+                for each in several
+                for word in (CHOICE.search(each) or ['', ''])[1].split(',')
+            ]
+        found |= {each.removesuffix('.py').rstrip('/').rsplit('/', 1)[-1] for each in several}
+    return found
+
+
+@pytest.mark.parametrize('package', sorted(p.parent.name for p in ROOT.glob('src/*/setup.py')))
+def test_every_module_is_named_in_its_packages_readme(package: str) -> None:
+    folder = ROOT / 'src' / package
+    named = modules_named((folder / 'README.md').read_text())
+    for path in sorted((folder / package).rglob('*.py')):
+        parts = path.relative_to(folder / package).with_suffix('').parts
+        assert named.intersection(parts) or parts[-1] in {'__init__', 'programs'}, path.name
