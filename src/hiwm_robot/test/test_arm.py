@@ -141,7 +141,9 @@ def test_set_up_writes_what_the_file_says_and_torque_comes_last(tmp_path: Path) 
     before = arm.angles
     arm.arm.enable()
     assert arm.torque == [True] * 6
-    assert shoulder.value(table.BUS_WATCHDOG) == 9
+    watchdog = shoulder.value(table.BUS_WATCHDOG) * table.WATCHDOG_TICK
+    assert watchdog == pytest.approx(arm.arm.config.limits.bus_watchdog)
+    assert watchdog < arm.arm.config.limits.watchdog
     arm.turns(50)
     np.testing.assert_allclose(arm.angles, before, atol=1e-3)
 
