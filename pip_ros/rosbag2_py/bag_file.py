@@ -8,7 +8,7 @@ from pathlib import Path
 from rosbags.rosbag2 import Reader, ReaderError
 import yaml
 
-from rosbag2_py.mcap_file import UnfinishedMcapReader, is_finished
+from rosbag2_py.mcap_file import UnfinishedMcapReader, is_being_written, is_finished
 from rosbag2_py.metadata import (
     METADATA_FILE,
     BagMetadata,
@@ -32,6 +32,11 @@ def open_bag(uri: str) -> Reader:
     if not uri or not path.exists():
         raise RuntimeError(f"No storage could be initialized: '{uri}' does not exist")
     if path.is_dir() and not (path / METADATA_FILE).is_file():
+        if busy := next(filter(is_being_written, path.glob(f'*{STORAGE_SUFFIXES["mcap"]}')), None):
+            raise RuntimeError(
+                f"'{uri}' is being recorded and has its {METADATA_FILE} when that has ended; "
+                f"until then read '{busy}'"
+            )
         raise RuntimeError(
             f"'{uri}' has no {METADATA_FILE}: it is no bag, or its writer was killed, and then "
             f"rosbag2_py.Reindexer().reindex(StorageOptions(uri='{uri}', storage_id='mcap')) "

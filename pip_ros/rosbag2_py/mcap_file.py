@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from io import BytesIO
 import os
 from pathlib import Path
@@ -122,3 +123,16 @@ def is_finished(path: Path) -> bool:
     with path.open('rb') as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 8))
         return file.read() == MCAP_MAGIC
+
+
+def is_being_written(path: Path) -> bool:
+    """Return whether a writer of this library has the file open, in whatever process."""
+    with path.open('rb') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            # A file system without locks cannot tell.
+            return False
+    return False

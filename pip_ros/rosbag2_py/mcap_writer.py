@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+import fcntl
 import os
 from pathlib import Path
 import shutil
@@ -132,7 +133,7 @@ class McapFileWriter:
         self._index: IO[bytes] = tempfile.TemporaryFile(  # noqa: SIM115
             dir=path.parent, buffering=0
         )
-        self._file: IO[bytes] = path.open('xb')
+        self._file: IO[bytes] = _hold(path.open('xb'))
         self._file.write(MCAP_MAGIC)
         self._file.write(record(HEADER_OP, string('ros2'), string(LIBRARY)))
         self._file.write(_metadata_record(metadata))
@@ -324,7 +325,7 @@ class McapFileWriter:
                 self._index.truncate(self._index_end)
                 self._index.seek(self._index_end)
                 os.truncate(self.path, self.end)
-                self._file = self.path.open('ab')
+                self._file = _hold(self.path.open('ab'))
                 self.close_chunk()
                 self.finish(save_metadata())
                 return True
@@ -349,6 +350,14 @@ class McapFileWriter:
                 self._counts[channel] -= count
             self._chunks -= 1
             yield
+
+
+def _hold(file: IO[bytes]) -> IO[bytes]:
+    """The same file, locked until it is closed or its writer ends; see `is_being_written`."""
+    # Where the file system knows no locks, nobody can tell, and recording goes on.
+    with suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return file
 
 
 def _metadata_record(metadata: str) -> bytes:

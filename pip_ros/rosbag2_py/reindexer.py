@@ -10,7 +10,7 @@ from rosbags.rosbag2.metadata import dump_qos_v9
 import yaml
 
 from rosbag2_py.bag_file import describe_file, open_bag
-from rosbag2_py.mcap_file import is_finished
+from rosbag2_py.mcap_file import is_being_written, is_finished
 from rosbag2_py.mcap_options import PRESETS
 from rosbag2_py.mcap_writer import McapFileWriter
 from rosbag2_py.metadata import METADATA_FILE, BagMetadata, MetadataIo, TopicInformation
@@ -35,6 +35,9 @@ class Reindexer:
         if not files:
             raise RuntimeError(f"'{folder}' holds no {suffix} file to reindex")
         try:
+            # A recorder would go on into the file that was replaced, and lose all of it.
+            if busy := next(filter(is_being_written, files), None):
+                raise RuntimeError(f"'{busy}' is being recorded; reindex it when that has ended")
             described = [self._complete(file) for file in files]
             metadata = _combine(described)
             if (folder / METADATA_FILE).is_file():

@@ -645,6 +645,24 @@ def test_a_reindexed_split_bag_is_whole(tmp_path: Path) -> None:
         rosbag2_py.Reindexer().reindex(rosbag2_py.StorageOptions(str(tmp_path), 'mcap'))
 
 
+def test_a_bag_that_is_being_recorded_is_not_reindexed(tmp_path: Path) -> None:
+    messages = sample_messages(200)
+    writer = open_writer(tmp_path / 'bag')
+    for name in TYPES:
+        create(writer, name)
+    for message in messages[:300]:
+        writer.write(*message)
+    with pytest.raises(RuntimeError, match='is being recorded') as refused:
+        open_reader(tmp_path / 'bag')
+    assert 'Reindexer' not in str(refused.value)
+    with pytest.raises(RuntimeError, match='is being recorded'):
+        rosbag2_py.Reindexer().reindex(rosbag2_py.StorageOptions(str(tmp_path / 'bag'), 'mcap'))
+    for message in messages[300:]:
+        writer.write(*message)
+    writer.close()
+    assert rest(open_reader(tmp_path / 'bag')) == messages
+
+
 def test_sqlite3_bags_are_read(tmp_path: Path) -> None:
     store = get_typestore(Stores.ROS2_JAZZY)
     data = serialize_message(String(data='from elsewhere'))
