@@ -13,6 +13,9 @@ for argument in "$@"; do
     *) echo "setup.sh: unknown argument '$argument' (known: --quiet, --test)" >&2; exit 2 ;;
   esac
 done
+case "$PWD" in *[[:space:]]*)
+  echo "setup: the path '$PWD' has a space, which the first line of a script cannot have; move the checkout" >&2; exit 1 ;;
+esac
 say() { printf '\033[1m%s\033[0m\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
@@ -52,9 +55,12 @@ if [ $native = 1 ]; then
   lacking=$("$python" pip_ros/native_packages.py) || fail "this ROS 2 installation lacks packages; run: $lacking"
 else
   venv=$PWD/.venv
-  wanted=$(cat pip_ros/requirements.txt pip_ros/torch.txt pip_ros/setup.sh pip_ros/adapt_environment.py | sha256sum | cut -d' ' -f1)
+  wanted=$({ cat pip_ros/requirements.txt pip_ros/torch.txt pip_ros/setup.sh pip_ros/adapt_environment.py; echo "$venv"; } | sha256sum | cut -d' ' -f1)
   if [ "$(cat "$venv/.complete" 2>/dev/null)" != "$wanted" ]; then
     say "Setting up .venv (about 1.3 GB; later starts skip this)"
+    # Scripts in it begin with its path: one that was moved or copied would run another's Python.
+    made_at=$(sed -n 's/^command = .* -m venv //p' "$venv/pyvenv.cfg" 2>/dev/null || true)
+    [ -z "$made_at" ] || [ "$made_at" = "$venv" ] || rm -rf "$venv"
     if [ ! -x "$venv/bin/python" ]; then
       rm -rf "$venv"
       "$python" -m venv "$venv"
@@ -80,6 +86,11 @@ else
 fi
 
 # ---- the workspace ----------------------------------------------------------------------------------------------
+# What another Python built, of a ROS installation or of .venv, would run there.
+builder="$native $( [ $native = 1 ] && echo "$python" || echo "$venv" )"
+if [ "$(cat install/.builder 2>/dev/null || echo "$builder")" != "$builder" ]; then
+  rm -rf build install
+fi
 # With symlinked installs only a changed interface, manifest or list of files asks for a new build.
 stamp=$( { find src \( -path '*/msg/*' -o -path '*/srv/*' -o -path '*/action/*' -o -name package.xml -o -name setup.py -o -name setup.cfg -o -name CMakeLists.txt \) -type f -print0 | sort -z | xargs -0 sha256sum; find src -type f \( -path '*/launch/*' -o -path '*/config/*' -o -path '*/models/*' -o -path '*/resource/*' -o -path '*/web/*' -o -path '*/tasks/*' \) ! -name '*.pyc' | sort; pwd; } | sha256sum | cut -d' ' -f1)
 if [ "$(cat install/.complete 2>/dev/null)" != "$stamp" ]; then
@@ -99,6 +110,7 @@ if [ "$(cat install/.complete 2>/dev/null)" != "$stamp" ]; then
     tail -n 40 log/setup_build.log >&2
     fail "the workspace did not build; the whole log is log/setup_build.log"
   fi
+  echo "$builder" > install/.builder
   echo "$stamp" > install/.complete
   say "Ready"
 elif [ $quiet = 0 ]; then
