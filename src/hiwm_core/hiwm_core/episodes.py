@@ -7,25 +7,27 @@ their common beginning is in each of them, and `Episode.nodes` tells which frame
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 import logging
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hiwm_core.bag_reader import check_bag, find_bags
+from hiwm_core.bag_reader import find_bags
 from hiwm_core.bag_recovery import BAG_NAME
 from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_core.session_gathering import OtherTreeError
-from hiwm_core.session_log import SessionLog, read_bags, read_session
+from hiwm_core.session_log import SessionLog, check_usable, read_bags, read_session
 from hiwm_core.session_tree import LoggedBranch, LoggedNode
 from hiwm_core.task import Task
 
 LOGGER = logging.getLogger(__name__)
 LABEL_NONE, LABEL_SUCCESS = 0, 1  # Label.LABEL_*
+T = TypeVar('T')
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,29 +151,34 @@ def _bag_number(bag: Path) -> int:
 
 
 def _read_session(bags: list[Path], task: Task, *, frames: bool) -> Iterable[SessionLog]:
-    """A session; without the bags of it that are damaged, which are named.
+    """A session; without the bags of it that cannot be used, which are named.
+
+    Such as one without a frame: what a start leaves that was refused.
 
     Bags that are not of one tree, because the rig's journal was removed, are sessions of their own.
     """
     if len(bags) == 1:
         return [read_session(bags[0], task, frames=frames)]
-    whole = []
-    for bag in bags:
-        try:
-            check_bag(bag)
-        except HiwmError as error:
-            LOGGER.warning('%s; it is skipped', error.message)
-        else:
-            whole.append(bag)
+    whole = [bag for bag, _ in _sound(bags, lambda bag: check_usable(bag, task, frames=frames))]
     if not whole:
         raise HiwmError(
-            f'none of the {len(bags)} bags in {bags[0].parent} can be read',
+            f'none of the {len(bags)} bags in {bags[0].parent} can be used',
             ErrorCode.STORAGE_FAULT,
         )
     try:
         return [read_bags(whole, task, frames=frames)]
     except OtherTreeError:
-        return (read_session(bag, task, frames=frames) for bag in whole)
+        apart = _sound(whole, lambda bag: read_session(bag, task, frames=frames))
+        return (log for _, log in apart)
+
+
+def _sound(bags: Iterable[Path], use: Callable[[Path], T]) -> Iterator[tuple[Path, T]]:
+    """Every bag with what came of it; one that cannot be used is named and left out."""
+    for bag in bags:
+        try:
+            yield bag, use(bag)
+        except HiwmError as error:
+            LOGGER.warning('%s; it is skipped', error.message)
 
 
 def episodes_of(log: SessionLog, task: Task) -> Iterator[Episode]:

@@ -182,11 +182,7 @@ class Gathering:
         if known is None:
             self._add(node, parent, branch, stamp, message)
         elif (known.parent, known.step) != (parent, int(message.step)):
-            raise OtherTreeError(
-                f'the bag {self.path} calls two different frames node {node}: '
-                'its rig was started anew without its tree',
-                ErrorCode.STORAGE_FAULT,
-            )
+            raise self._other_tree(node)
         other = self._stamps.setdefault(stamp, node)
         if other != node:
             raise unusable(
@@ -195,6 +191,13 @@ class Gathering:
                 'and their frames cannot be told apart',
             )
         self._place(self._join.state(stamp, message))
+
+    def _other_tree(self, node: int) -> OtherTreeError:
+        return OtherTreeError(
+            f'the bag {self.path} calls two different frames node {node}: '
+            'its rig was started anew without its tree',
+            ErrorCode.STORAGE_FAULT,
+        )
 
     def _add(self, node: int, parent: int, branch: str, stamp: int, message: Any) -> None:
         row = len(self.tree.nodes)
@@ -260,7 +263,9 @@ class Gathering:
     def _take_tree(self, message: Any) -> None:
         node, name = int(message.node), str(message.branch)
         if message.kind == EVENT_RESET:
-            self.tree.seeds[node] = int(message.seed)
+            # A later recorder hears the same event again.
+            if self.tree.seeds.setdefault(node, int(message.seed)) != int(message.seed):
+                raise self._other_tree(node)
         elif message.kind == EVENT_BRANCH:
             root = self._roots.get(node, node)
             self.tree.branches.setdefault(name, LoggedBranch(name, root, node, node))
@@ -290,8 +295,20 @@ class Gathering:
         except HiwmError:
             return None
 
+    def _check_one_tree(self) -> None:
+        """Raises OtherTreeError if a node was made twice.
+
+        An action has the stamp of the frame that it led to, and nothing leads to a frame that is
+        shown again.
+        """
+        for stamp in self.executed:
+            node = self._stamps.get(stamp)
+            if node is not None and self.tree.nodes[node].stamp != stamp:
+                raise self._other_tree(node)
+
     def result(self) -> Gathered:
-        """The arrays."""
+        """The arrays. Raises OtherTreeError."""
+        self._check_one_tree()
         count, width = len(self.tree.nodes), len(self.task.actions)
         actions, shadow = np.full((2, count, width), math.nan)
         spread = np.full(count, math.nan)

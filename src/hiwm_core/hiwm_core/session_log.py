@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiwm_core.bag_reader import BagReader
-from hiwm_core.contract import IMAGE, JOINT_STATES, RIG_EXECUTED, RIG_STATE, Topic
+from hiwm_core.contract import IMAGE, JOINT_STATES, RIG_EXECUTED, RIG_STATE
 from hiwm_core.session_gathering import READ_TOPICS, Gathered, Gathering, unusable
 from hiwm_core.session_tree import SessionTree
 from hiwm_core.task import Task
@@ -113,14 +113,13 @@ def read_bags(paths: Sequence[Path], task: Task, *, frames: bool = True) -> Sess
             executed actions, or of clocks so wrong that frames cannot be told apart.
     """
     path = paths[0] if len(paths) == 1 else paths[0].parent
-    needed = (RIG_STATE, IMAGE, JOINT_STATES) if frames else (RIG_STATE,)
     read = [topic for topic in READ_TOPICS if frames or topic not in {IMAGE, JOINT_STATES}]
     custom_data: dict[str, str] = {}
     with ExitStack() as opened:
         bags = [opened.enter_context(BagReader(each)) for each in paths]
         states = 0
         for bag in bags:
-            states += _count_states(bag, task, needed)
+            states += _count_states(bag, task, frames)
             custom_data |= bag.custom_data
         gathering = Gathering(path, task, states, images=frames)
         for bag in bags:
@@ -149,8 +148,15 @@ def read_bags(paths: Sequence[Path], task: Task, *, frames: bool = True) -> Sess
     )
 
 
-def _count_states(bag: BagReader, task: Task, needed: Iterable[Topic]) -> int:
+def check_usable(path: Path, task: Task, *, frames: bool = True) -> None:
+    """Raises HiwmError if a bag is damaged, of another task, or lacks a topic; it is not read."""
+    with BagReader(path) as bag:
+        _count_states(bag, task, frames)
+
+
+def _count_states(bag: BagReader, task: Task, frames: bool) -> int:
     """How many RIG_STATEs a bag holds. Raises HiwmError if it is of another task, or lacks one."""
+    needed = (RIG_STATE, IMAGE, JOINT_STATES) if frames else (RIG_STATE,)
     named = bag.custom_data.get('task', task.name)
     if named != task.name:
         raise unusable(bag.path, f"is of task '{named}', not '{task.name}'")

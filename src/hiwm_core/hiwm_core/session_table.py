@@ -16,7 +16,8 @@ from hiwm_core.bag_recovery import RECOVERED
 from hiwm_core.contract import RIG_STATE
 from hiwm_core.error import HiwmError
 from hiwm_core.live_mark import is_held
-from hiwm_core.session_log import SessionLog, read_bags
+from hiwm_core.session_gathering import OtherTreeError
+from hiwm_core.session_log import SessionLog, check_usable, read_bags
 from hiwm_core.task import load_task
 from hiwm_core.tree_node import Label
 
@@ -66,29 +67,41 @@ class SessionRow:
         return asdict(self)
 
 
-def session_row(bags: Sequence[Path]) -> SessionRow:
-    """The row of a session; never raises for what is wrong with it."""
+def session_rows(bags: Sequence[Path]) -> list[SessionRow]:
+    """The row of a session; never raises for what is wrong with it.
+
+    Bags of different trees are sessions of their own, as for whoever learns from them.
+    """
     path = str(bags[0] if len(bags) == 1 else bags[0].parent)
     if any(is_held(bag) for bag in bags):
-        return SessionRow(path, RECORDED, session=bags[0].parent.name)
-    whole, damaged = [], []
+        return [SessionRow(path, RECORDED, session=bags[0].parent.name)]
+    whole, unusable = [], []
     recovered = False
     for bag in bags:
         try:
+            task = load_task(_task_of(bag))
+            check_usable(bag, task, frames=False)
             with BagReader(bag) as reader:
                 recovered |= RECOVERED in reader.custom_data
             whole.append(bag)
         except HiwmError as error:
-            damaged.append(error.message)
+            unusable.append(_about(bag, error))
     if not whole:
-        return SessionRow(path, SKIPPED, damaged[0])
+        return [SessionRow(path, SKIPPED, unusable[0])]
     try:
-        log = read_bags(whole, load_task(_task_of(whole[0])), frames=False)
+        log = read_bags(whole, task, frames=False)
+    except OtherTreeError as error:
+        if len(whole) == 1:
+            return [SessionRow(path, SKIPPED, error.message)]
+        return [row for bag in bags for row in session_rows([bag])]
     except HiwmError as error:
-        named = path in error.message
-        return SessionRow(path, SKIPPED, error.message if named else f'{path}: {error.message}')
-    message = '; '.join([*damaged, *log.remarks])
-    return _row(path, RECOVERED if recovered else WHOLE, message, log)
+        return [SessionRow(path, SKIPPED, _about(Path(path), error))]
+    message = '; '.join([*unusable, *log.remarks])
+    return [_row(path, RECOVERED if recovered else WHOLE, message, log)]
+
+
+def _about(path: Path, error: HiwmError) -> str:
+    return error.message if str(path) in error.message else f'{path}: {error.message}'
 
 
 def _task_of(bag: Path) -> str:

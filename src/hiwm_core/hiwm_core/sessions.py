@@ -14,7 +14,7 @@ from hiwm_core.bag_reader import find_bags
 from hiwm_core.command import run_command
 from hiwm_core.episodes import sessions_of
 from hiwm_core.json_file import write_json
-from hiwm_core.session_table import RECOVERED, WHOLE, session_row, table_text
+from hiwm_core.session_table import RECOVERED, WHOLE, session_rows, table_text
 
 
 def list_sessions(folders: Sequence[Path], json_path: Path | None = None) -> int:
@@ -25,8 +25,9 @@ def list_sessions(folders: Sequence[Path], json_path: Path | None = None) -> int
     """
     sessions = sessions_of(bag for folder in folders for bag in find_bags(folder))
     rows = [
-        session_row(bags)
+        row
         for bags in tqdm(sessions, desc='reading', unit='session', disable=len(sessions) < 2)
+        for row in session_rows(bags)
     ]
     print(table_text(rows))
     if json_path is not None:

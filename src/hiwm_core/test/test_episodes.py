@@ -21,6 +21,7 @@ from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_core.rollout_tree import Label
 from hiwm_core.session_bag import SessionBag
 from hiwm_core.session_log import frames_digest, read_session
+from hiwm_core.session_table import WHOLE, session_rows
 from hiwm_core.task import Task, load_task
 
 ZSTD_MAGIC = bytes.fromhex('28b52ffd')
@@ -313,13 +314,36 @@ def test_a_session_that_went_on_in_another_bag_is_one(tmp_path: Path, task: Task
 
 def test_bags_of_different_trees_are_read_apart(tmp_path: Path, task: Task) -> None:
     short_session(tmp_path / 'one', task).bag.close()
-    other = short_session(tmp_path / 'two', task)
-    other.reset(5)
-    other.step(Source.POLICY)
+    # Of the second tree the first nodes have the same ids, parents and steps.
+    other = WrittenSession(tmp_path / 'two', task)
+    other.now += 1_000_000_000_000
+    other.reset(3)
+    for _ in range(9):
+        other.step(Source.POLICY)
     other.bag.close()
     other.path.rename(tmp_path / 'one' / 'bag-2')
-    episodes = list(read_episodes(tmp_path / 'one', task))
-    assert [episode.steps for episode in episodes] in ([5, 5, 1], [5, 1])
+    first, second = read_episodes(tmp_path / 'one', task)
+    assert (first.steps, second.steps) == (5, 9)
+    assert first.stamps[-1] < second.stamps[0]
+    rows = session_rows([tmp_path / 'one' / 'bag', tmp_path / 'one' / 'bag-2'])
+    assert [row.steps['policy'] for row in rows] == [5, 9]
+    assert {row.state for row in rows} == {WHOLE}
+
+
+def test_a_start_that_was_refused_costs_its_session_nothing(
+    tmp_path: Path, task: Task, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its bag has no frame."""
+    short_session(tmp_path / 'one', task).bag.close()
+    WrittenSession(tmp_path / 'two', task).bag.close()
+    (tmp_path / 'two' / 'bag').rename(tmp_path / 'one' / 'bag-2')
+    (episode,) = read_episodes(tmp_path / 'one', task)
+    assert episode.steps == 5
+    assert 'bag-2 holds no message of /rig/state' in caplog.text
+    (row,) = session_rows([tmp_path / 'one' / 'bag', tmp_path / 'one' / 'bag-2'])
+    assert row.state == WHOLE
+    assert row.steps['policy'] == 5
+    assert 'bag-2 holds no message of /rig/state' in row.message
 
 
 def test_a_clock_that_jumps_back_is_named_and_the_path_stays_whole(
