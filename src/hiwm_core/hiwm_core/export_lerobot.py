@@ -8,7 +8,7 @@ The data set appears when it is complete.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import os
 from pathlib import Path
 import shutil
@@ -18,12 +18,12 @@ import numpy as np
 from tqdm import tqdm
 
 from hiwm_core.command import run_command
-from hiwm_core.episodes import read_episodes
+from hiwm_core.episodes import Episode, read_episodes
 from hiwm_core.error import ConfigurationError
 from hiwm_core.json_file import write_json
 from hiwm_core.lerobot_dataset import LeRobotWriter
 from hiwm_core.lerobot_environment import has_lerobot, lerobot_command
-from hiwm_core.selection import Selection, Wanted, selected
+from hiwm_core.selection import Selection, Wanted, corrected_first, selected
 from hiwm_core.task import Task, load_task
 from hiwm_core.tree_node import Label
 from hiwm_core.weighting import (
@@ -57,7 +57,7 @@ def export(
     scene = True
     selection = Selection(wanted)
     for episode, kept in selected(
-        tqdm(read_episodes(sessions, task), desc='counting', unit='episode'), selection
+        tqdm(_episodes(sessions, task), desc='counting', unit='episode'), selection
     ):
         counts += count_classes(step_classes(episode)[kept])
         scene = scene and episode.scene.shape[1] == len(task.scene)
@@ -70,7 +70,7 @@ def export(
         writer = LeRobotWriter(partial, task, video=video, scene=scene and bool(task.scene))
         selection = Selection(wanted)
         written = steps = weighted = 0
-        found = tqdm(read_episodes(sessions, task), desc='writing', unit='episode')
+        found = tqdm(_episodes(sessions, task), desc='writing', unit='episode')
         for episode, kept in selected(found, selection):
             each = np.where(kept, weights(episode, weighting, counts), 0.0)
             writer.add(episode, each)
@@ -84,6 +84,11 @@ def export(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return {'episodes': written, 'steps': steps, 'weighted_steps': weighted}
+
+
+def _episodes(sessions: Sequence[Path], task: Task) -> Iterator[Episode]:
+    for session in corrected_first(read_episodes(sessions, task)):
+        yield from session
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:

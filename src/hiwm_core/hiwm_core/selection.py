@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +92,19 @@ FILTERS: tuple[tuple[str, Callable[[Episode, Wanted], Mask]], ...] = (
     ('were made in another phase', _phase),
     ('come after a frame of too low a fidelity', _fidelity),
 )
+
+
+def corrected_first(episodes: Iterable[Episode]) -> Iterator[list[Episode]]:
+    """The episodes of each session, those first in which an operator drove most.
+
+    So steps that branches share are taken with the correction that followed, not with the failure.
+    """
+    for _, session in groupby(episodes, key=lambda episode: episode.session):
+        yield sorted(session, key=_driven, reverse=True)
+
+
+def _driven(episode: Episode) -> int:
+    return int((episode.sources == Source.OPERATOR).sum())
 
 
 class Selection:

@@ -9,8 +9,14 @@ from recorded import episode_of
 
 from hiwm_core.action import Source
 from hiwm_core.error import ConfigurationError
-from hiwm_core.selection import Selection, Wanted, selected
+from hiwm_core.selection import Selection, Wanted, corrected_first, selected
 from hiwm_core.tree_node import Label
+from hiwm_core.weighting import (
+    PRE_INTERVENTION_STEPS,
+    StepClass,
+    count_classes,
+    step_classes,
+)
 
 P, O, R, H = Source.POLICY, Source.OPERATOR, Source.HANDOVER, Source.HOLD  # noqa: E741
 EVERY_SOURCE = frozenset(Source)
@@ -60,6 +66,23 @@ def test_a_step_that_branches_share_is_taken_once() -> None:
     assert episode is branch
     assert steps.all()
     assert (selection.episodes, selection.steps, selection.kept) == (2, 8, 4)
+
+
+def test_shared_steps_go_to_the_correction_and_not_to_the_failure_that_was_recorded_first() -> None:
+    """So that what Sirius leaves out, the steps before a takeover, is left out."""
+    failed = episode_of([P] * 40, success=False)
+    nodes = np.concatenate([np.arange(1, 27), np.arange(100, 110)]).astype(np.uint64)
+    corrected = episode_of([P] * 25 + [O] * 10, nodes=nodes)
+    other = episode_of([P] * 3, session='another')
+    sessions = list(corrected_first([failed, corrected, other]))
+    assert sessions == [[corrected, failed], [other]]
+    counts = np.zeros(len(StepClass), np.int64)
+    for episode, steps in selected(
+        (each for session in sessions for each in session), Selection(Wanted())
+    ):
+        counts += count_classes(step_classes(episode)[steps])
+    assert counts[StepClass.PRE_INTERVENTION] == PRE_INTERVENTION_STEPS
+    assert counts[StepClass.INTERVENTION] == 10
 
 
 def test_an_empty_selection_says_which_filter_removed_what() -> None:

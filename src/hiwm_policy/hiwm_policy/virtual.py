@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from tqdm import tqdm
 from hiwm_core.action import Source
 from hiwm_core.episodes import Episode, read_episodes
 from hiwm_core.error import ConfigurationError
-from hiwm_core.selection import Selection, Wanted
+from hiwm_core.selection import Selection, Wanted, corrected_first
 from hiwm_core.task import Task
 from hiwm_core.weighting import (
     StepClass,
@@ -101,9 +100,7 @@ def read_pieces(
     selections = [Selection(wanted) for wanted in wanted_of(scheme, closed_loop, least_fidelity)]
     pieces: list[Piece] = []
     found = tqdm(read_episodes(folders, task), desc='reading sessions', unit='episode')
-    for _, group in groupby(found, key=lambda episode: episode.session):
-        # Steps that are shared go to the branch in which most was driven.
-        session = sorted(group, key=_driven, reverse=True)
+    for session in corrected_first(found):
         for episode in session:
             taken = np.any([selection.take(episode) for selection in selections], axis=0)
             if taken.any():
@@ -125,10 +122,6 @@ def wanted_of(scheme: Weighting, closed_loop: bool, least_fidelity: float) -> li
     if closed_loop:
         return [whole]
     return [corrections, rollouts] if scheme in WITH_ROLLOUTS else [corrections]
-
-
-def _driven(episode: Episode) -> int:
-    return int((episode.sources == Source.OPERATOR).sum())
 
 
 def frames_of(pieces: Sequence[Piece], task: Task) -> Frames:
