@@ -15,6 +15,7 @@ from launch.events import Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+# Of `hiwm_rig.base_node`: the node could not start.
 REFUSED = 1
 # s; what was started again and is killed sooner would be killed for ever.
 LEAST_LIFE = 20.0

@@ -20,6 +20,7 @@ from hiwm_core.rollout_tree import Branch, Label, Node, RolloutTree
 from hiwm_core.task import Task
 
 LARGEST_SEED = 2**31 - 1
+NOT_RESET = 'the rig has not been reset yet; reset it first'
 
 
 class Mode(IntEnum):
@@ -86,7 +87,7 @@ class Rig:
     def head(self) -> Node:
         """Where the rig stands. Raises HiwmError (NOT_READY) before the first reset."""
         if not self.tree.head:
-            raise HiwmError('the rig has not been reset yet; reset it first', ErrorCode.NOT_READY)
+            raise HiwmError(NOT_RESET, ErrorCode.NOT_READY)
         return self.tree.nodes[self.tree.head]
 
     @property

@@ -12,6 +12,7 @@ from pathlib import Path
 import signal
 import sys
 import time
+import traceback
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -34,6 +35,10 @@ from hiwm_core.parameter import Parameter
 
 # What rclpy raises where the context was shut down under a call in progress.
 SHUTDOWN_ERRORS = (InvalidHandle, rclpy_implementation.RCLError, NotInitializedException)
+
+# Exit codes: what a person has to change before a node can start, and what broke while it ran (the
+# EX_SOFTWARE of sysexits). Python itself ends with 1 for either.
+REFUSED, FAILED = 1, 70
 
 PATIENCE = 1.0  # s that a shutdown may take before a second interrupt ends the node at once
 
@@ -264,8 +269,9 @@ def run_node(make: Callable[[], Node]) -> int:
     """Initialise, make the node, start it if it starts by itself, spin until told to stop.
 
     Returns:
-        0 after a shutdown or an interrupt; 1 after a HiwmError, whose sentence goes to stderr. A
-        node that sets `exit_code` (after a fault that it reported itself) decides otherwise.
+        0 after a shutdown or an interrupt; REFUSED after a HiwmError at the start, whose sentence
+        goes to stderr; FAILED after any error once it spins. A node that sets `exit_code` (after a
+        fault that it reported itself) decides otherwise.
     """
     interrupts = _Interrupts()
     # A node that hangs tells where: `kill -USR1` has it print where each of its threads stands.
@@ -274,7 +280,8 @@ def run_node(make: Callable[[], Node]) -> int:
         rclpy.init()
     except RuntimeError as error:
         reason = str(error).split(', at /', maxsplit=1)[0]
-        return _refuse(f'the ROS arguments cannot be used: {reason}')
+        _say(f'the ROS arguments cannot be used: {reason}')
+        return REFUSED
     node: Node | None = None
     try:
         # Before the node says that it is there: interrupted half made, an executor complains.
@@ -290,10 +297,14 @@ def run_node(make: Callable[[], Node]) -> int:
     except HiwmError as error:
         # An interrupt while the node starts makes the start fail; that is no fault.
         if rclpy.ok():
-            return _refuse(error.message)
-    except SHUTDOWN_ERRORS:
-        if rclpy.ok():
-            raise
+            _say(error.message)
+            return FAILED if interrupts.spinning else REFUSED
+    except Exception as error:
+        if rclpy.ok() or not isinstance(error, SHUTDOWN_ERRORS):
+            if not interrupts.spinning:
+                raise
+            traceback.print_exc()
+            return FAILED
     finally:
         if node is not None:
             node.destroy_node()
@@ -329,7 +340,6 @@ def _shut_down() -> None:
         rclpy.try_shutdown()
 
 
-def _refuse(sentence: str) -> int:
+def _say(sentence: str) -> None:
     program = Path(sys.argv[0]).name
     print(f'{program}: {sentence}', file=sys.stderr)
-    return 1

@@ -23,16 +23,22 @@ class LivePublisher(RigPublisher):
     A state belongs to a frame, so what changes between two frames is shown with the next one.
     """
 
+    # Stamps of the newest that was shown and of the newest frame, which came at `_frame_at`.
     _newest_ns = 0
+    _frame_ns = 0
     _frame_at = float('-inf')
+    _clock = staticmethod(time.monotonic)
+
+    def note_frame(self, stamp_ns: int) -> bool:
+        """A frame of this stamp has come: whether it is later than the frame before."""
+        if stamp_ns <= self._frame_ns:
+            return False
+        self._frame_ns, self._frame_at = stamp_ns, self._clock()
+        return True
 
     def is_new(self, stamp_ns: int) -> bool:
-        """Whether a frame of this stamp is later than all that was shown."""
+        """Whether it is later than all that was shown, so that `show_seen` may follow."""
         return stamp_ns > self._newest_ns
-
-    def note_frame(self) -> None:
-        """A frame has come, and `show_seen` may follow."""
-        self._frame_at = time.monotonic()
 
     def show_seen(
         self, node: Node, seen: Observation, stamp_ns: int, executed: Action | None
@@ -43,10 +49,14 @@ class LivePublisher(RigPublisher):
 
     def show_head(self) -> None:
         """Nothing, as long as frames come: the next one brings the state."""
-        if time.monotonic() - self._frame_at > BLIND_TIME:
+        blind = self._clock() - self._frame_at
+        if blind > BLIND_TIME:
             node = self._rig.head
             seen = self._rig.tree.observation(node.id)
-            self._newest_ns = max(self._newest_ns + 1, self._now_ns())
+            # By the camera's clock, which may be another machine's, and its frames may come late:
+            # else none that comes later would be new.
+            stamp = self._frame_ns + round(1e9 * blind) if self._frame_ns else self._now_ns()
+            self._newest_ns = max(self._newest_ns + 1, stamp)
             self._show_at(time_message(self._newest_ns), node, seen, None)
 
     def show_context(self, length: int) -> None:

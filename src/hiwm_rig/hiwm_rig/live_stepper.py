@@ -23,7 +23,7 @@ from hiwm_core.action import Action, Source, clip_values
 from hiwm_core.backend import Backend
 from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_core.observation import Observation
-from hiwm_core.rig import Mode, Pace, Rig
+from hiwm_core.rig import NOT_RESET, Mode, Pace, Rig
 from hiwm_core.rollout_tree import Node
 from hiwm_rig.live_publisher import LivePublisher
 from hiwm_rig.pacing import Pacing
@@ -118,6 +118,8 @@ class LiveStepper:
         self._clock = clock
         self._stopped = True
         self._begun = False
+        # Whether there is a root since the start: what the tree holds from before is not here.
+        self._rooted = False
         self._seen: Observation | None = None
         self._seen_at = clock()
         self._due_ns = 0
@@ -132,9 +134,8 @@ class LiveStepper:
         """The camera's newest frame uint8 (H, W, 3) and its stamp."""
         with self.lock:
             values = self._arm.values()
-            if self._stopped or values is None or not self._topics.is_new(stamp_ns):
+            if self._stopped or values is None or not self._topics.note_frame(stamp_ns):
                 return
-            self._topics.note_frame()
             if frame.shape != self._rig.task.frame_shape:
                 height, width, _ = self._rig.task.frame_shape
                 self._fail(
@@ -154,7 +155,8 @@ class LiveStepper:
                 self._begun = True
                 # Nobody has asked for a reset yet: the arm stays.
                 self._start = None
-            if not self._rig.tree.head or not self._is_due(stamp_ns):
+            shown = self._rooted and self._topics.is_new(stamp_ns)
+            if not shown or not self._is_due(stamp_ns):
                 return
             executed = None
             if self._rig.mode is Mode.RUNNING and self._is_answered():
@@ -203,7 +205,7 @@ class LiveStepper:
     def start(self) -> None:
         """See `Stepper.start`."""
         with self.lock:
-            self._stopped = self._begun = False
+            self._stopped = self._begun = self._rooted = False
             self._seen_at = self._clock()
 
     def stop(self) -> None:
@@ -215,6 +217,7 @@ class LiveStepper:
     def pause(self) -> None:
         """The arm holds, and frames are no steps."""
         with self.lock:
+            self._check_rooted()
             self._rig.pause()
             self._start = None
             self._arm.hold()
@@ -225,6 +228,7 @@ class LiveStepper:
         with self.lock:
             if refusal := self._arm.refusal:
                 raise HiwmError(refusal, ErrorCode.NOT_READY)
+            self._check_rooted()
             self._start = None
             self._answered_at = None
             self._rig.resume()
@@ -247,6 +251,7 @@ class LiveStepper:
             self._arm.hold()
             self._answered_at = None
             node = self._rig.reset(self._seen, self._rig.tree.root_key(scene))
+            self._rooted = True
             self._start = None
             if self._goes_to_start and scene.size:
                 self._start = self._rig.task.hold_action(self._rig.task.joints_of_scene(scene))
@@ -270,6 +275,11 @@ class LiveStepper:
         raise HiwmError(f'a physical rig cannot be {what}', ErrorCode.NOT_SUPPORTED)
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _check_rooted(self) -> None:
+        """Raises HiwmError before the first reset."""
+        if not self._rooted:
+            raise HiwmError(NOT_RESET, ErrorCode.NOT_READY)
 
     def _is_due(self, stamp_ns: int) -> bool:
         return stamp_ns >= self._due_ns - EARLY * self._rig.task.period * 1e9
@@ -318,7 +328,7 @@ class LiveStepper:
 
     def _note_arm(self, sentence: str) -> None:
         """The arm does not move: a fault has to be mended, a stop to be reset."""
-        if not self._rig.tree.head:
+        if not self._rooted:
             return
         if self._arm.faulty:
             self._fail(sentence)
@@ -333,5 +343,5 @@ class LiveStepper:
         if self._rig.mode is not Mode.FAULT:
             self._report(sentence)
             self._rig.fail(sentence)
-        if self._rig.tree.head:
+        if self._rooted:
             self._topics.show_head()

@@ -7,7 +7,7 @@ What is published and when is in `rig_publisher` and `stepper`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 import tempfile
 import time
@@ -217,7 +217,8 @@ class RigNode(DeviceNode):
         self._stop_time()
         with self._stepper.lock:
             self._active = False
-            if self._rig.tree.head:
+            # Before the first reset there is nothing to pause.
+            with suppress(HiwmError):
                 self._stepper.pause()
 
     def cleanup(self) -> None:

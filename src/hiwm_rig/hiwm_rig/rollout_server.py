@@ -23,7 +23,7 @@ from hiwm_core import contract
 from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_core.extension import open_policy
 from hiwm_core.interval import wilson
-from hiwm_core.policy import Policy
+from hiwm_core.policy import ClosingPolicy, Policy
 from hiwm_core.rig import Rig
 from hiwm_core.rollout import Rollout, check_size
 from hiwm_rig.base_node import SHUTDOWN_ERRORS, fill_failure
@@ -172,7 +172,7 @@ class RolloutServer:
                         f'the rollout was stopped after {rollout.steps} of {goal.horizon} steps',
                         ErrorCode.CANCELLED,
                     )
-                rollout.step()
+                self._step(rollout)
                 handle.publish_feedback(_feedback(rollout))
         finally:
             _fill(result, rollout)
@@ -183,12 +183,29 @@ class RolloutServer:
             raise HiwmError(
                 "no policy is named; name one in the goal or in the rig's parameter 'policy'"
             )
-        folder = Path(which).expanduser()
+        # `NAME:PATH` names a policy of another package.
+        named = Path(which).expanduser()
+        folder = named if named.exists() else Path(which.partition(':')[2]).expanduser()
         files = [(path.name, path.stat().st_mtime_ns) for path in sorted(folder.glob('*'))]
         identity = (which, tuple(files))
         if self._loaded is None or self._loaded[0] != identity:
+            self._forget()
             self._loaded = (identity, open_policy(self._rig.task, which))
         return self._loaded[1]
+
+    def _step(self, rollout: Rollout) -> None:
+        try:
+            rollout.step()
+        except HiwmError as error:
+            if error.code is ErrorCode.MODEL_FAULT:
+                # A policy in a process of its own may have lost it; the next goal begins anew.
+                self._forget()
+            raise
+
+    def _forget(self) -> None:
+        if self._loaded is not None and isinstance(self._loaded[1], ClosingPolicy):
+            self._loaded[1].close()
+        self._loaded = None
 
 
 def _feedback(rollout: Rollout) -> Any:

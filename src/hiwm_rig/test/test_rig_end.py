@@ -20,6 +20,7 @@ from hiwm_core import contract
 from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_core.rig import Mode
 from hiwm_core.rollout_tree import JOURNAL_NAME, RolloutTree
+from hiwm_rig.base_node import FAILED, REFUSED
 from hiwm_rig.conversion import nanoseconds_of
 
 SIGNALS = pytest.mark.parametrize('end', [signal.SIGINT, signal.SIGTERM], ids=['int', 'term'])
@@ -221,6 +222,32 @@ def test_an_interrupt_lets_a_callback_that_has_begun_end(
         node.child.send_signal(signal.SIGINT)
         assert node.wait() == 0
         assert node.text.count('begun') == node.text.count('ended')
+
+
+@pytest.mark.parametrize(
+    ('error', 'said'),
+    [
+        ("ValueError('a mistake')", 'ValueError: a mistake'),
+        ("HiwmError('the disk is full')", 'the disk is full'),
+    ],
+)
+def test_what_breaks_while_a_node_runs_is_no_refusal_to_start(
+    process: Callable[..., Process], error: str, said: str
+) -> None:
+    """A session goes on without a policy that broke, and ends with one that could not start."""
+    breaking = (
+        'from hiwm_core.error import HiwmError\n'
+        'class Breaking(Node):\n'
+        '    def __init__(self):\n'
+        "        super().__init__('breaking')\n"
+        '        self.create_timer(0.01, self.work)\n'
+        '    def work(self):\n'
+        f'        raise {error}\n'
+        'make = Breaking'
+    )
+    with process(breaking) as node:
+        assert node.wait() == FAILED != REFUSED
+        assert said in node.text
 
 
 def test_a_killed_session_goes_on_with_every_node_that_was_shown(

@@ -32,7 +32,7 @@ LONG = {'count': 256, 'horizon': 2000, 'policy': 'sleeper'}
 
 POLICY = """
 import numpy as np
-from hiwm_core.error import ConfigurationError
+from hiwm_core.error import ConfigurationError, ErrorCode, HiwmError
 
 
 class Climber:
@@ -67,6 +67,33 @@ def sleeper(task, model):
     return Sleeper(task)
 
 
+class Hosted(Climber):
+    '''Has a process of its own, so to say: it may die, and then only a new one helps.'''
+
+    made = 0
+
+    def __init__(self, task, folder):
+        super().__init__(task)
+        Hosted.made += 1
+        self.name = f'hosted {Hosted.made}'
+        self.folder, self.ended = folder, False
+
+    def chunk(self, history, key):
+        if (self.folder / 'dies').exists():
+            (self.folder / 'dies').unlink()
+            self.close()
+        if self.ended:
+            raise HiwmError('the host has ended', ErrorCode.MODEL_FAULT)
+        return super().chunk(history, key)
+
+    def close(self):
+        self.ended = True
+
+
+def hosted(task, model):
+    return Hosted(task, model)
+
+
 def other(task, model):
     raise ConfigurationError(f"the policy was trained for task 'rope', not '{task.name}'")
 """
@@ -74,6 +101,7 @@ ENTRY_POINTS = """
 [hiwm.policies]
 climber = policy_of_a_test:climber
 sleeper = policy_of_a_test:sleeper
+hosted = policy_of_a_test:hosted
 other = policy_of_a_test:other
 """
 
@@ -236,6 +264,23 @@ def test_a_backend_that_fails_in_it_leaves_the_session_as_it_was(begin: Begin) -
     middle = (probe.task.action_low + probe.task.action_high) / 2
     probe.drive_rig(middle[None])
     assert client.ask()[0] == GoalStatus.STATUS_SUCCEEDED
+
+
+def test_a_policy_that_died_or_has_other_files_is_loaded_anew(begin: Begin, tmp_path: Path) -> None:
+    _, _, client = begin()
+    policy = f'hosted:{tmp_path}'
+    names = [client.ask(policy=policy)[1].policy for _ in range(2)]
+    assert names[0] == names[1], 'nothing has changed'
+    (tmp_path / 'dies').touch()
+    status, result = client.ask(policy=policy)
+    assert (status, result.error_code) == (GoalStatus.STATUS_ABORTED, int(ErrorCode.MODEL_FAULT))
+    assert 'the host has ended' in result.message
+    status, result = client.ask(policy=policy)
+    assert status == GoalStatus.STATUS_SUCCEEDED
+    names.append(result.policy)
+    (tmp_path / 'model.safetensors').touch()
+    names.append(client.ask(policy=policy)[1].policy)
+    assert len(set(names[1:])) == 3
 
 
 def test_a_rig_that_is_deactivated_ends_its_rollout_and_may_begin_another(begin: Begin) -> None:
