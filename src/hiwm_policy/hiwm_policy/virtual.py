@@ -5,7 +5,8 @@ Episodes of one session share their beginnings, so a step is taken once: from a 
 drove rather than from the attempt that it left. What may be learned from is
 
 - Hi-WM: the steps that an operator drove in branches that did not fail; with the recipes `iwr` and
-  `sirius`, which weigh them, also what the policy did in the same sessions;
+  `sirius`, which weigh them, also what the policy did in branches of the same sessions that did not
+  fail, except what the recipe gives no weight;
 - WM-CL: whole attempts that succeeded and that nobody corrected.
 
 HANDOVER steps and holds never train; nor do branches that were labelled to be discarded.
@@ -102,9 +103,12 @@ def read_pieces(
     found = tqdm(read_episodes(folders, task), desc='reading sessions', unit='episode')
     for session in corrected_first(found):
         for episode in session:
-            taken = np.any([selection.take(episode) for selection in selections], axis=0)
-            if taken.any():
-                pieces.append(Piece(episode, taken))
+            for selection in selections:
+                taken = selection.take(episode)
+                if scheme is Weighting.SIRIUS:
+                    taken &= step_classes(episode) != StepClass.PRE_INTERVENTION
+                if taken.any():
+                    pieces.append(Piece(episode, taken))
         if pairs is not None:
             pairs += fork_pairs(session, least_fidelity)
     if not pieces:
@@ -118,7 +122,9 @@ def wanted_of(scheme: Weighting, closed_loop: bool, least_fidelity: float) -> li
     corrections = Wanted(
         successful=True, sources=frozenset({Source.OPERATOR}), least_fidelity=least_fidelity
     )
-    rollouts = Wanted(sources=frozenset({Source.POLICY}), least_fidelity=least_fidelity)
+    rollouts = Wanted(
+        successful=True, sources=frozenset({Source.POLICY}), least_fidelity=least_fidelity
+    )
     if closed_loop:
         return [whole]
     return [corrections, rollouts] if scheme in WITH_ROLLOUTS else [corrections]
@@ -143,7 +149,7 @@ def frames_of(pieces: Sequence[Piece], task: Task) -> Frames:
 
 
 def select(pieces: Sequence[Piece], most_steps: int, seed: int) -> list[Piece]:
-    """Pieces in an order drawn at random, until they have so many steps.
+    """Pieces in an order drawn at random, corrections first, until they have so many steps.
 
     The one that would be too long is kept with its last steps, so that two sets of sessions can be
     learned from at an equal number.
@@ -157,8 +163,9 @@ def select(pieces: Sequence[Piece], most_steps: int, seed: int) -> list[Piece]:
         )
     chosen: list[Piece] = []
     left = most_steps
-    for place in np.random.default_rng(seed).permutation(len(pieces)):
-        piece = pieces[place].ending(left)
+    drawn = [pieces[place] for place in np.random.default_rng(seed).permutation(len(pieces))]
+    for offered in sorted(drawn, key=lambda piece: not piece.corrected):
+        piece = offered.ending(left)
         chosen.append(piece)
         left -= piece.steps
         if not left:

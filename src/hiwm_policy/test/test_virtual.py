@@ -74,20 +74,33 @@ def test_the_operators_steps_of_branches_that_did_not_fail(
 def test_a_step_that_two_branches_share_is_taken_once(
     pusht: Task, sessions: Callable[..., None]
 ) -> None:
-    sessions(RUN, BRANCH)
-    pieces = of(pusht, Weighting.SIRIUS)
+    again = {'nodes': np.array([1, 2, 3, 4, 5, 24, 25], np.uint64)}
+    sessions(RUN, BRANCH, ([P] * 4 + [O] * 2, again))
+    pieces = of(pusht, Weighting.IWR)
     taken = [int(node) for piece in pieces for node in piece.episode.nodes[1:][piece.taken]]
     assert len(taken) == len(set(taken))
-    assert set(taken) == {2, 3, 4, 5, 21, 22, 23} | set(range(6, 12))
-    demo, each = step_weights(pieces, 5, Weighting.SIRIUS)
-    by_node = {
-        int(node): float(weight)
-        for piece, of_rows in zip(pieces, each, strict=True)
-        for node, weight in zip(piece.episode.nodes[piece.first + 1 :], of_rows, strict=False)
-    }
-    assert by_node[5] == 0.0, 'shortly before a takeover'
-    assert by_node[21] > by_node[9] > 0.0
-    assert demo > 0.0
+    assert set(taken) == {*range(2, 6), *range(21, 26)}
+
+
+def test_what_the_policy_did_before_it_failed_is_not_imitated(
+    pusht: Task, sessions: Callable[..., None]
+) -> None:
+    """Nor, by Sirius, what it did shortly before a takeover; both would crowd corrections out."""
+    long = ([P] * 20 + [O] * 3, {'nodes': np.array([*range(1, 22), 30, 31, 32], np.uint64)})
+    failed = ([P] * 30, {'success': False})
+    sessions(failed, long)
+    nodes = {}
+    for scheme in (Weighting.SIRIUS, Weighting.IWR):
+        pieces = of(pusht, scheme)
+        nodes[scheme] = {
+            int(node) for piece in pieces for node in piece.episode.nodes[1:][piece.taken]
+        }
+        assert [piece.corrected for piece in select(pieces, 3, seed=0)] == [True]
+        assert [piece.steps for piece in select(pieces, 4, seed=0)] == [3, 1]
+        demo, each = step_weights(pieces, 5, scheme)
+        assert demo > 0.0 and all((of_rows > 0.0).any() for of_rows in each)
+    assert nodes[Weighting.SIRIUS] == {*range(2, 7), 30, 31, 32}
+    assert nodes[Weighting.IWR] == {*range(2, 22), 30, 31, 32}
 
 
 def test_sessions_of_one_name_share_no_step(pusht: Task, sessions: Callable[..., None]) -> None:
@@ -158,6 +171,5 @@ def test_intervention_weighted_regression_gives_corrections_half_of_the_mass(
 ) -> None:
     sessions(([P] * 20 + [O] * 5, {}))
     pieces = of(pusht, Weighting.IWR)
-    demo, (each,) = step_weights(pieces, 100, Weighting.IWR)
-    corrected = each[-6:-1].sum()
-    assert corrected == pytest.approx(each[:-6].sum() + 100 * demo)
+    demo, (corrected, rest) = step_weights(pieces, 100, Weighting.IWR)
+    assert corrected.sum() == pytest.approx(rest.sum() + 100 * demo)
