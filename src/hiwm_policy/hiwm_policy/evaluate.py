@@ -41,7 +41,17 @@ from hiwm_policy.model import add_evaluation, load_card
 # Of the progress that the task asks for: how many episodes came near.
 NEAR = 0.95
 # The card says these elsewhere, or has no room for them.
-NOT_IN_CARD = ('task', 'rig', 'policy', 'backbone', 'variant', 'post_training', 'table')
+NOT_IN_CARD = (
+    'task',
+    'rig',
+    'policy',
+    'backbone',
+    'variant',
+    'post_training',
+    'demo_seeds',
+    'weights_sha256',
+    'table',
+)
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,8 @@ def summarize(task: Task, setting: Setting, results: Sequence[Result]) -> dict[s
         'backbone': card.get('backbone'),
         'variant': card.get('variant', 'base'),
         'post_training': card.get('post_training'),
+        'demo_seeds': card.get('data', {}).get('demo_seeds'),
+        'weights_sha256': card.get('weights_sha256'),
         'world_model': setting.world_model.name if setting.world_model else None,
         'episodes': count,
         'first_seed': results[0].seed,

@@ -144,6 +144,13 @@ def _post_train(
             'offered_steps': sum(piece.steps for piece in offered),
             'preference': preferred,
             **_described(pieces, task.rate),
+            'start_seeds': sorted(
+                {
+                    *base.get('post_training', {}).get('start_seeds', ()),
+                    *(piece.episode.seed for piece in pieces),
+                    *(pair.good.seed for pair in pairs),
+                }
+            ),
         },
         'seed': given.seed,
         'steps': {'acting': phase.steps},
@@ -207,7 +214,7 @@ def _sampled_share(weights: Any, episodes: Any, learned: Any) -> float:
 
 
 def _described(pieces: Sequence[Piece], rate: float) -> dict[str, Any]:
-    """For the card: how much there is of what, and the starts that the operator saw."""
+    """For the card: how much there is of what."""
     driven = [piece for piece in pieces if piece.corrected]
     operator_steps = sum(int((piece.episode.sources[piece.taken] == 2).sum()) for piece in driven)
     return {
@@ -216,7 +223,6 @@ def _described(pieces: Sequence[Piece], rate: float) -> dict[str, Any]:
         'branches': len(driven),
         'operator_steps': operator_steps,
         'operator_seconds': round(operator_steps / rate, 1),
-        'start_seeds': sorted({piece.episode.seed for piece in pieces}),
     }
 
 

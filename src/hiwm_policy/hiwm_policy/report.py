@@ -158,8 +158,10 @@ def _operator(facts: dict[str, Any]) -> str:
     ]
     if not rows:
         return ''
-    return '<h2>The operator</h2>' + _rows(
-        ['policy', 'seconds', 'failures corrected', 'branches'], rows
+    return (
+        '<h2>The operator</h2><p>Of what was learned from: a second is what the rate of the task '
+        'makes of the steps that they drove.</p>'
+        + _rows(['policy', 'seconds', 'failures corrected', 'branches'], rows)
     )
 
 
@@ -186,9 +188,10 @@ def _correlation(facts: dict[str, Any]) -> str:
         for point in found['points']
     ]
     picture = base64.b64encode(plot(found)).decode()
+    together = ', the same starts for all' if found['shared_starts'] else ''
     return (
         f'<h2>World model against {escape(REAL)}</h2><p>{found["policies"]} policies. Intervals: '
-        'both policies and starts resampled.</p>'
+        f'both policies and starts resampled{together}.</p>'
         + _rows(['', 'value', '95 %'], rows)
         + f'<img alt="success in the world model and on the rig" '
         f'src="data:image/png;base64,{picture}">'

@@ -52,7 +52,8 @@ def mcnemar(before: FloatArray, after: FloatArray) -> float:
     won = int(((after > 0.5) & (before <= 0.5)).sum())
     lost = int(((after <= 0.5) & (before > 0.5)).sum())
     count = won + lost
-    tail = sum(math.comb(count, number) for number in range(min(won, lost) + 1)) / 2.0**count
+    # Whole numbers up to here: 2.0**count is too large for a float where 1024 starts changed.
+    tail = sum(math.comb(count, number) for number in range(min(won, lost) + 1)) / 2**count
     return min(1.0, 2.0 * tail)
 
 
@@ -90,31 +91,51 @@ def over_points(
     statistic: Callable[[FloatArray, FloatArray], float],
     x: Sequence[FloatArray],
     y: Sequence[FloatArray],
+    *,
+    shared_starts: bool,
     seed: int = 0,
     draws: int = 2000,
 ) -> Estimate:
     """A statistic of the mean outcomes of n policies on two rigs, with its interval.
 
-    Both which policies there are and which starts they met are resampled.
+    Both which policies there are and which starts they met are resampled. Where all met the same
+    starts on both rigs, one draw of starts serves all; else each outcome has a draw of its own.
 
     Args:
         x: For each policy its outcomes on the one rig, 0 or 1 for each start.
         y: On the other.
+        shared_starts: Whether all are of the same starts, in the same order.
     """
-    count_x, count_y = np.array([len(each) for each in x]), np.array([len(each) for each in y])
-    rate_x, rate_y = np.array([each.mean() for each in x]), np.array([each.mean() for each in y])
-    value = statistic(rate_x, rate_y)
+    value = statistic(_means(x), _means(y))
     draw = np.random.default_rng(seed)
+    again = _drawn_together if shared_starts else _drawn_apart
     found = []
     for _ in range(draws):
         chosen = draw.integers(len(x), size=len(x))
-        # Outcomes are 0 or 1: so many drawn with replacement are a binomial number.
-        again_x = draw.binomial(count_x[chosen], rate_x[chosen]) / count_x[chosen]
-        again_y = draw.binomial(count_y[chosen], rate_y[chosen]) / count_y[chosen]
-        result = statistic(again_x, again_y)
+        result = statistic(*again(draw, [x[at] for at in chosen], [y[at] for at in chosen]))
         if math.isfinite(result):
             found.append(result)
     if not found:
         return Estimate(value, math.nan, math.nan)
     low, high = np.percentile(found, INTERVAL)
     return Estimate(value, float(low), float(high))
+
+
+def _means(outcomes: Sequence[FloatArray]) -> FloatArray:
+    return np.array([each.mean() for each in outcomes])
+
+
+def _drawn_together(
+    draw: np.random.Generator, x: Sequence[FloatArray], y: Sequence[FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    starts = draw.integers(len(x[0]), size=len(x[0]))
+    return np.stack(x)[:, starts].mean(1), np.stack(y)[:, starts].mean(1)
+
+
+def _drawn_apart(
+    draw: np.random.Generator, x: Sequence[FloatArray], y: Sequence[FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    # Outcomes are 0 or 1: so many drawn with replacement are a binomial number.
+    counts = np.array([len(each) for each in (*x, *y)])
+    rates = draw.binomial(counts, _means([*x, *y])) / counts
+    return rates[: len(x)], rates[len(x) :]

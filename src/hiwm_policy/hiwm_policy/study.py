@@ -36,6 +36,9 @@ BASE, CLOSED_LOOP, CORRECTED = 'base', 'wm_cl', 'hi_wm'
 UNBRANCHED = 'hi_wm_no_branching'
 COMPARED = (BASE, CLOSED_LOOP, CORRECTED)
 LEAST_POINTS = 3
+# Of a card's post-training: SHA-256 of the weights that it went on from.
+BASE_WEIGHTS = 'base_weights_sha256'
+STATISTICS = {'pearson': pearson, 'spearman': spearman, 'mmrv': mean_rank_violation}
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,8 @@ class Evaluation:
         success: float64 (n,), 0 or 1.
         progress: float64 (n,), the best of each episode; NaN where unknown.
         post_training: What the policy's card says of it; None for a base.
+        demo_seeds: Of the first and the last start that was demonstrated; None: not known.
+        weights: SHA-256 of the weights; empty: not known.
     """
 
     path: Path
@@ -63,6 +68,8 @@ class Evaluation:
     success: NDArray[np.float64]
     progress: NDArray[np.float64]
     post_training: dict[str, Any] | None
+    demo_seeds: tuple[int, int] | None = None
+    weights: str = ''
 
 
 def read_evaluations(paths: Sequence[Path]) -> tuple[str, list[Evaluation]]:
@@ -116,32 +123,58 @@ def _evaluation(file: Path, data: dict[str, Any]) -> Evaluation:
             [unknown if row['best_progress'] is None else row['best_progress'] for row in table]
         ),
         post_training=data.get('post_training'),
+        demo_seeds=tuple(data['demo_seeds']) if data.get('demo_seeds') else None,
+        weights=str(data.get('weights_sha256') or ''),
     )
 
 
 def check_starts(evaluations: Sequence[Evaluation]) -> None:
-    """Raises ConfigurationError if a policy was evaluated on a start that an operator saw."""
+    """Raises ConfigurationError if a policy was evaluated on a start that it has learned from."""
     for each in evaluations:
-        seen = set((each.post_training or {}).get('start_seeds', ())) & set(each.seeds.tolist())
-        if seen:
+        seeds = set(each.seeds.tolist())
+        first, last = each.demo_seeds or (0, -1)
+        for learned, how in (
+            (set((each.post_training or {}).get('start_seeds', ())), 'was post-trained from'),
+            ({seed for seed in seeds if first <= seed <= last}, 'was shown'),
+        ):
+            if seen := seeds & learned:
+                raise ConfigurationError(
+                    f'{each.path} evaluates {each.policy} on {len(seen)} starts that it {how} '
+                    f'(such as seed {min(seen)}); evaluate on others'
+                )
+
+
+def _compared(evaluations: Sequence[Evaluation]) -> dict[tuple[str, str], Evaluation]:
+    """What the table says, by backbone and variant. Raises ConfigurationError: it is ambiguous."""
+    on: dict[tuple[str, str], Evaluation] = {}
+    for each in evaluations:
+        if each.rig != REAL or each.variant not in (*COMPARED, UNBRANCHED):
+            continue
+        other = on.setdefault((each.backbone, each.variant), each)
+        if other is not each:
             raise ConfigurationError(
-                f'{each.path} evaluates {each.policy} on {len(seen)} starts that it was '
-                f'post-trained from (such as seed {min(seen)}); evaluate on others'
+                f'{other.path} and {each.path} are both of {each.backbone} {each.variant}; '
+                'report one of them'
             )
+    for (backbone, _), each in on.items():
+        base, named = on.get((backbone, BASE)), (each.post_training or {}).get(BASE_WEIGHTS)
+        if base is not None and base.weights and named and named != base.weights:
+            raise ConfigurationError(
+                f'{each.path} is of a policy that was post-trained from another base than that of '
+                f'{base.path}; report each with its own'
+            )
+    return on
 
 
 def facts_of(task: str, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     """What the report says, ready for JSON.
 
     Raises:
-        ConfigurationError: Policies to compare were evaluated on different starts.
+        ConfigurationError: Policies to compare were evaluated on different starts, or on such as
+            they have learned from; or it is not clear which are to be compared.
     """
     check_starts(evaluations)
-    on = {
-        (each.backbone, each.variant): each
-        for each in evaluations
-        if each.rig == REAL and each.variant in (*COMPARED, UNBRANCHED)
-    }
+    on = _compared(evaluations)
     backbones = sorted({backbone for backbone, _ in on})
     facts: dict[str, Any] = {'task': task, 'rig': REAL, 'backbones': {}}
     for backbone in backbones:
@@ -258,11 +291,15 @@ def _correlation(evaluations: Sequence[Evaluation]) -> dict[str, Any] | None:
     if len(names) < LEAST_POINTS:
         return None
     x, y = [model[name].success for name in names], [real[name].success for name in names]
+    seeds = [each.seeds for name in names for each in (model[name], real[name])]
+    shared = all(np.array_equal(each, seeds[0]) for each in seeds)
     return {
         'policies': len(names),
-        'pearson': _estimate(over_points(pearson, x, y)),
-        'spearman': _estimate(over_points(spearman, x, y)),
-        'mmrv': _estimate(over_points(mean_rank_violation, x, y)),
+        'shared_starts': shared,
+        **{
+            name: _estimate(over_points(statistic, x, y, shared_starts=shared))
+            for name, statistic in STATISTICS.items()
+        },
         'points': [
             {
                 'policy': real[name].policy,

@@ -108,6 +108,16 @@ def test_the_baseline_without_a_person_takes_as_many_steps(given: Arguments) -> 
     assert set(facts['start_seeds']) <= {20, 21, 22, 23}
 
 
+def test_a_second_round_remembers_the_starts_of_the_first(given: Arguments) -> None:
+    first = given('--wm-cl', out='first')
+    seen = post_train.post_train(first)['post_training']['start_seeds']
+    second = given(out='second')
+    second.base = first.out
+    card = post_train.post_train(second)
+    assert set(seen) < set(card['post_training']['start_seeds'])
+    assert set(card['post_training']['start_seeds']) - set(seen) <= {10, 11, 12, 13}
+
+
 def test_the_recipe_decides_how_often_corrections_are_drawn(given: Arguments) -> None:
     card = post_train.post_train(given('--weighting', 'iwr'))
     facts = card['post_training']

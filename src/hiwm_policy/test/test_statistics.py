@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hiwm_policy.statistics import (
+    Estimate,
     mcnemar,
     mean_rank_violation,
     over_points,
@@ -26,6 +27,8 @@ def test_mcnemar_is_the_binomial_test_of_what_changed() -> None:
     assert mcnemar(before, after) == pytest.approx(2 * 56 / 1024)
     assert mcnemar(before, before) == 1.0
     assert mcnemar(after, before) == mcnemar(before, after)
+    lost, won = np.zeros(1100), np.ones(1100)
+    assert mcnemar(np.append(lost, won), np.append(won, lost)) == 1.0
 
 
 def test_a_paired_gain_is_surer_than_two_separate_rates() -> None:
@@ -64,8 +67,26 @@ def test_intervals_over_points_hold_the_value_and_narrow_with_the_starts() -> No
     def outcomes(count: int) -> list[np.ndarray]:
         return [(draw.random(count) < rate).astype(float) for rate in rates]
 
-    few = over_points(pearson, outcomes(20), outcomes(20), draws=300)
-    many = over_points(pearson, outcomes(2000), outcomes(2000), draws=300)
+    for shared in (False, True):
+        few, many = (
+            over_points(pearson, outcomes(count), outcomes(count), shared_starts=shared, draws=300)
+            for count in (20, 2000)
+        )
+        check(few, many)
+
+
+def check(few: Estimate, many: Estimate) -> None:
     assert few.low <= few.value <= few.high <= 1.0
     assert many.high - many.low < few.high - few.low
     assert many.value > 0.99
+
+
+def test_an_interval_of_equal_outcomes_holds_their_perfect_agreement() -> None:
+    """The starts are shared, so resampling them moves both rigs alike."""
+    draw = np.random.default_rng(0)
+    outcomes = [(draw.random(200) < rate).astype(float) for rate in np.linspace(0.2, 0.9, 12)]
+    for statistic, perfect in ((pearson, 1.0), (spearman, 1.0), (mean_rank_violation, 0.0)):
+        found = over_points(statistic, outcomes, outcomes, shared_starts=True, draws=200)
+        assert found.low == pytest.approx(perfect)
+        assert found.value == pytest.approx(perfect)
+        assert found.high == pytest.approx(perfect)

@@ -99,6 +99,27 @@ def test_starts_that_the_operator_saw_are_refused(put: Put) -> None:
         facts_of(*read_evaluations([path]))
 
 
+def test_starts_that_were_demonstrated_are_refused(put: Put) -> None:
+    path = put('base', demo_seeds=[900, 1001])
+    with pytest.raises(ConfigurationError, match='on 2 starts that it was shown'):
+        facts_of(*read_evaluations([path]))
+    assert facts_of(*read_evaluations([put('base', demo_seeds=[900, 999])]))
+
+
+def test_what_is_to_be_compared_has_to_be_clear(put: Put, tmp_path: Path) -> None:
+    first = put('base', weights_sha256='aa')
+    twin = tmp_path / 'evaluations' / 'again.json'
+    twin.write_text(first.read_text())
+    with pytest.raises(ConfigurationError, match=r'are both of flow base; report one'):
+        facts_of(*read_evaluations([first, twin]))
+    trained = {'operator_seconds': 1.0, 'base_weights_sha256': 'bb'}
+    other = put('hi_wm', post_training=trained)
+    with pytest.raises(ConfigurationError, match=r'post-trained from another base than that of'):
+        facts_of(*read_evaluations([first, other]))
+    own = put('hi_wm', post_training={**trained, 'base_weights_sha256': 'aa'})
+    assert facts_of(*read_evaluations([first, own]))['gain_over_base']
+
+
 def test_different_starts_are_not_compared(put: Put) -> None:
     other = [{'seed': 10 + row, 'success': True, 'best_progress': None} for row in range(200)]
     with pytest.raises(ConfigurationError, match='have different starts'):
