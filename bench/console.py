@@ -16,7 +16,6 @@ import argparse
 import os
 from pathlib import Path
 import re
-import shutil
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
+from test.chromium import find_chromium
 from test.process import Process
 
 from bench.result import Bar, machine, print_bars, write_result
@@ -81,9 +81,7 @@ def main() -> int:
 
 def measure(folder: Path, nodes: int, turns: int, seed: int) -> dict[str, Any]:
     """The figures of one session with a tree of so many nodes."""
-    chromium = shutil.which('chromium') or shutil.which('chromium-browser')
-    if chromium is None:
-        raise SystemExit('bench: there is no Chromium; `make test` installs it, or says how')
+    chromium = find_chromium()
     tree = folder / SESSION
     tree.mkdir()
     grown = build(tree, play(load_task(TASK), OBSERVATIONS, seed), nodes, seed)

@@ -13,11 +13,11 @@ for argument in "$@"; do
     *) echo "setup.sh: unknown argument '$argument' (known: --quiet, --test)" >&2; exit 2 ;;
   esac
 done
-case "$PWD" in *[[:space:]]*)
-  echo "setup: the path '$PWD' has a space, which the first line of a script cannot have; move the checkout" >&2; exit 1 ;;
-esac
 say() { printf '\033[1m%s\033[0m\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+case "$PWD" in
+  *[[:space:]]*) fail "the path '$PWD' has a space, which the first line of a script cannot have; move the checkout" ;;
+esac
 
 # ---- what the operating system has to carry ---------------------------------------------------------------------
 missing=()
@@ -38,6 +38,9 @@ include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
 if [ -n "${AMENT_PREFIX_PATH:-}" ] && [ -z "${HIWM_PIP_ROS:-}" ]; then native=1; else native=0; fi
 [ $native = 1 ] || "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 if [ $test = 1 ] && ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
+  if grep -qs '^ID=ubuntu' /etc/os-release; then
+    fail "the tests need a browser, which Ubuntu has as a snap only; run: sudo snap install chromium (or install Google Chrome's package)"
+  fi
   missing+=(chromium)
 fi
 if [ ${#missing[@]} -gt 0 ]; then

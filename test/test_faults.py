@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import json
 import os
 from pathlib import Path
-import shutil
 import signal
 from typing import Any
 
@@ -23,6 +22,7 @@ import pytest
 from hiwm_core import contract
 from hiwm_core.action import Source
 from hiwm_rig.conversion import nanoseconds_of
+from test.chromium import find_chromium
 from test.faulty_session import NOBODYS, FaultySession, faulty_session
 from test.network import Network
 from test.page_client import PageClient
@@ -138,8 +138,7 @@ def test_a_page_that_is_closed_while_it_drives_lets_go(session: FaultySession) -
 
 
 def test_a_network_that_is_cut_lets_go_and_both_ends_say_so(session: FaultySession) -> None:
-    path = shutil.which('chromium') or shutil.which('chromium-browser')
-    assert path, 'there is no Chromium here: apt-get install chromium'
+    path = find_chromium()
     with Network(session.port) as network, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=['--no-sandbox'])
         page = browser.new_page()

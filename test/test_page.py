@@ -7,7 +7,6 @@ import base64
 from collections.abc import Callable, Iterator
 from pathlib import Path
 import re
-import shutil
 import time
 from typing import Any
 
@@ -20,6 +19,7 @@ from hiwm_core.action import Source
 from hiwm_core.episodes import read_episodes
 from hiwm_core.rollout_tree import Label
 from hiwm_core.task import load_task
+from test.chromium import find_chromium
 from test.process import Process
 
 PATIENCE = 60.0
@@ -139,8 +139,7 @@ def test_a_person_takes_over_goes_back_branches_and_judges(
         lambda: re.search(r'Console: (http://127\.0\.0\.1:\d+/)(\?token=\S+)', session.text),
         'the session prints the address',
     )
-    path = shutil.which('chromium') or shutil.which('chromium-browser')
-    assert path, 'there is no Chromium here: apt-get install chromium'
+    path = find_chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, headless=True, args=ARGUMENTS)
         page = browser.new_page()

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 import re
-import shutil
 import sys
 import time
 from typing import Any
@@ -14,6 +13,7 @@ from playwright.sync_api import Page, sync_playwright
 import pytest
 
 from hiwm_core import contract
+from test.chromium import find_chromium
 from test.probe import Probe, watching
 from test.process import Process
 
@@ -55,9 +55,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Probe, Page
         'mux': ['ros2', 'run', 'hiwm_intervention', 'action_mux', '--ros-args'],
         'console': ['ros2', 'run', 'hiwm_intervention', 'console', '--ros-args', '-p', 'port:=0'],
     }
-    names = ('chromium', 'chromium-browser', 'google-chrome')
-    path = next((found for name in names if (found := shutil.which(name))), None)
-    assert path is not None, 'there is no Chromium here: apt-get install chromium'
+    path = find_chromium()
     with (
         watching() as probe,
         Process(commands['rig'], folder / 'rig'),

@@ -8,7 +8,6 @@ import base64
 from collections.abc import Callable, Iterator
 import os
 from pathlib import Path
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 import pytest
+from test.chromium import find_chromium
 
 from hiwm_core.task import load_task
 
@@ -245,10 +245,7 @@ def free_start() -> int:
 
 @pytest.fixture(scope='module')
 def chromium() -> Iterator[Browser]:
-    names = ('chromium', 'chromium-browser', 'google-chrome')
-    path = next((found for name in names if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.fail('there is no Chromium here: apt-get install chromium')
+    path = find_chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, headless=True, args=ARGUMENTS)
         yield browser
