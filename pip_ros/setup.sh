@@ -60,7 +60,7 @@ else
   venv=$PWD/.venv
   wanted=$({ cat pip_ros/requirements.txt pip_ros/torch.txt pip_ros/setup.sh pip_ros/adapt_environment.py; echo "$venv"; } | sha256sum | cut -d' ' -f1)
   if [ "$(cat "$venv/.complete" 2>/dev/null)" != "$wanted" ]; then
-    say "Setting up .venv (about 1.3 GB; later starts skip this)"
+    say "Setting up .venv (1.3 GB, with CUDA several more; later starts skip this)"
     # Scripts in it begin with its path: one that was moved or copied would run another's Python.
     made_at=$(sed -n 's/^command = .* -m venv //p' "$venv/pyvenv.cfg" 2>/dev/null || true)
     [ -z "$made_at" ] || [ "$made_at" = "$venv" ] || rm -rf "$venv"
@@ -76,7 +76,7 @@ else
     for attempt in 1 2 3; do
       if "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar on --retries 10 --no-deps -r pip_ros/requirements.txt \
         | { if [ $quiet = 1 ]; then { grep --line-buffered -E '^(Collecting|ERROR)' || true; } | awk '{printf "\r  %d packages", NR; fflush()} END {if (NR) print ""}'; else cat; fi; } \
-        && "$venv/bin/python" -m pip install --disable-pip-version-check --retries 10 -r pip_ros/torch.txt | { grep -E '^(Collecting|Successfully)' || true; }; then
+        && "$venv/bin/python" -m pip install --disable-pip-version-check --retries 10 ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -r pip_ros/torch.txt | { grep -E '^(Collecting|Successfully)' || true; }; then
         installed=1; break
       fi
       say "The download broke off (attempt $attempt of 3); going on from there"

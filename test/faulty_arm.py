@@ -191,8 +191,12 @@ class FaultyArm:
             assert asked < deadline, f'goals go on changing: {self.session.words()}'
             time.sleep(LOOK)
 
-    def _is_named(self, servo: int) -> None:
-        """Wait until the diagnostics name a servo as the one with the fault."""
+    def _is_named(self, servo: int, words: str) -> None:
+        """Wait until the diagnostics name a servo as the one with the fault.
+
+        Args:
+            words: That only a fault of this kind has in its sentence; empty: there are none.
+        """
         name = f'servo {servo} ('
         messages = self.probe.messages[contract.DIAGNOSTICS.name]
         first = len(messages)
@@ -210,6 +214,8 @@ class FaultyArm:
         except AssertionError as error:
             raise AssertionError(f'{error}: {self.session.words()}') from error
         if name not in sentence:
+            # Nobody has made another servo's fault of this kind.
+            assert not words or words not in sentence, f'not servo {servo}: {sentence}'
             raise AlreadyStoppedError(sentence)
 
     def note(self, fault: str, hold: float | None = None) -> None:
@@ -249,12 +255,14 @@ class FaultyArm:
         self.wait(0.1, 0.8)
         self.note(what)
 
-    def on_servo(self, kind: str, line: Callable[[int], str], extra: float = 0.0) -> None:
+    def on_servo(
+        self, kind: str, line: Callable[[int], str], extra: float = 0.0, words: str = ''
+    ) -> None:
         """A servo's own fault, by which the torque goes off; it is named."""
         servo = self.servo()
         began = time.monotonic()
         self.session.servos.tell(line(servo))
-        self._is_named(servo)
+        self._is_named(servo, words)
         hold = self._holds_since(began, extra)
         self._is_limp(deaf={servo} if kind == 'missing' else set())
         self.note(kind, hold)
@@ -347,12 +355,15 @@ FAULTS: dict[str, Callable[[FaultyArm], None]] = {
         'overload',
         lambda servo: f'load {servo} {arm.draw.choice((-1.5, 1.5))}',
         arm.config.limits.overcurrent_time,
+        words='all that it may',
     ),
     'heat': lambda arm: arm.on_servo(
-        'heat', lambda servo: f'heat {servo} {arm.draw.uniform(66.0, 90.0):.0f}'
+        'heat', lambda servo: f'heat {servo} {arm.draw.uniform(66.0, 90.0):.0f}', words='degC'
     ),
     'hardware error': lambda arm: arm.on_servo(
-        'hardware error', lambda servo: f'fail {servo} {arm.draw.choice(SHUTDOWN_BITS)}'
+        'hardware error',
+        lambda servo: f'fail {servo} {arm.draw.choice(SHUTDOWN_BITS)}',
+        words='reports a hardware error',
     ),
     'port': FaultyArm.unplug,
     'emergency stop': FaultyArm.press,

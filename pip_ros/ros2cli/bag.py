@@ -250,8 +250,8 @@ def _play(args: argparse.Namespace) -> int:
         publishers = _create_publishers(node, topics, remaps)
         node.get_logger().info(f'Set rate to {args.rate:g}')
         reader.set_filter(StorageFilter(topics=list(publishers)))
-        _wait_for_subscribers(node, publishers)
         try:
+            _wait_for_subscribers(node, publishers)
             while publishers:
                 time.sleep(args.delay)
                 reader.seek(metadata.starting_time_ns + int(args.start_offset * 1e9))

@@ -35,15 +35,19 @@ while True:
 STUBBORN_LAUNCH = """
 return LaunchDescription([
     ExecuteProcess(cmd=[sys.executable, '-c', {script!r}, {ends_on!r}], name='stubborn',
-                   output='screen', sigterm_timeout={timeout!r}, sigkill_timeout={timeout!r}),
+                   output='screen', sigterm_timeout={sigterm!r}, sigkill_timeout={sigkill!r}),
 ])
 """
 
 
 def stubborn(ends_on: str) -> str:
-    # What ends on SIGINT must have the time for it on a busy machine.
-    timeout = '20' if ends_on == 'SIGINT' else '0.5'
-    return STUBBORN_LAUNCH.format(script=STUBBORN, ends_on=ends_on, timeout=timeout)
+    # What ends on a signal must have the time for it on a busy machine.
+    return STUBBORN_LAUNCH.format(
+        script=STUBBORN,
+        ends_on=ends_on,
+        sigterm='20' if ends_on == 'SIGINT' else '0.5',
+        sigkill='20' if ends_on != 'nothing' else '0.5',
+    )
 
 
 def pid_of(line: str) -> int:
@@ -284,6 +288,17 @@ def test_a_process_respawns_as_often_as_allowed(package: Any) -> None:
         """)
     assert code == 0
     assert output.count('[again-1] run') == 3
+
+
+def test_what_cannot_be_started_is_not_started_again_and_again(package: Any) -> None:
+    code, output = package.launch("""
+        return LaunchDescription([
+            ExecuteProcess(cmd=['/no/such/program'], name='nothing', respawn=True),
+            ExecuteProcess(cmd=['sleep', '0.5'], name='other'),
+        ])
+    """)
+    assert code == 0
+    assert output.count('process could not be started') == 1
 
 
 def test_a_shutdown_does_not_wait_for_a_respawn(package: Any) -> None:

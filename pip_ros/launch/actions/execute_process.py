@@ -163,8 +163,8 @@ class ExecuteProcess(Action):
         """Run the command, and again after each exit if it is to respawn."""
         retries = 0
         while not context.is_shutdown:  # an error later in the visit may have ended all already
-            await self._run_once(context)
-            if self._stopping.is_set() or not self._respawns:
+            started = await self._run_once(context)
+            if not started or self._stopping.is_set() or not self._respawns:
                 return
             if 0 <= self._respawn_max_retries <= retries:
                 return
@@ -175,7 +175,8 @@ class ExecuteProcess(Action):
                 continue
             return
 
-    async def _run_once(self, context: LaunchContext) -> None:
+    async def _run_once(self, context: LaunchContext) -> bool:
+        """Run the command to its end; returns whether it could be started."""
         details = self.process_details
         assert details is not None
         command = ' '.join(details['cmd'])
@@ -194,7 +195,7 @@ class ExecuteProcess(Action):
         except OSError as error:
             self._logger.error(f"process could not be started: {error} [cmd '{command}'].")
             context.emit_event_sync(ProcessExited(returncode=NOT_STARTED, action=self, **details))
-            return
+            return False
         details['pid'] = child.pid
         self._logger.info(f'process started with pid [{child.pid}]')
         context.emit_event_sync(ProcessStarted(action=self, **details))
@@ -214,6 +215,7 @@ class ExecuteProcess(Action):
                 f"process has died [pid {child.pid}, exit code {returncode}, cmd '{command}']."
             )
         context.emit_event_sync(ProcessExited(returncode=returncode, action=self, **details))
+        return True
 
     def _stop(self, context: LaunchContext) -> None:
         """Begin to end the process, or see to it that it ends as soon as it has started."""
