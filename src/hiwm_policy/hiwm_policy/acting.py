@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from hiwm_core.action import Source
-from hiwm_policy.dataset import Frames, Windows
+from hiwm_policy.dataset import UNCHOSEN, Frames, Windows
 from hiwm_policy.encoder import images_of
 from hiwm_policy.landmark import landmarks_of
 from hiwm_policy.model import PolicyNetwork, read_frames
@@ -58,13 +57,18 @@ class ActingData:
         # to stand still wherever an episode may end: just before the task is done.
         self.counted = torch.ones_like(self.action_rows, dtype=torch.bool)
         self.counted[:, 1:] = self.action_rows[:, 1:] > self.action_rows[:, :-1]
-        # Nor is a handover's ramp learned, wherever in a chunk it lies.
-        ramp = frames.sources[windows.actions] == Source.HANDOVER
-        self.counted &= torch.from_numpy(~ramp)
+        # Nor is a handover's ramp learned, or a hold, wherever in a chunk it lies.
+        unchosen = np.isin(frames.sources[windows.actions], UNCHOSEN)
+        self.counted &= torch.from_numpy(~unchosen)
+        if windows.counted is not None:
+            self.counted &= torch.from_numpy(windows.counted)
+        digest = hashlib.sha256(self.action_rows.numpy().tobytes())
+        digest.update(self.counted.numpy().tobytes())
         self._mass = None
         if windows.weights is not None:
             self._mass = torch.from_numpy(np.cumsum(windows.weights))
-            self.fingerprint += f' weights {hashlib.sha256(windows.weights.tobytes()).hexdigest()}'
+            digest.update(windows.weights.tobytes())
+        self.fingerprint += f' windows {digest.hexdigest()}'
         self.joints = torch.from_numpy(frames.joints)
         self.actions = torch.from_numpy(frames.actions)
         marks = known_landmarks(network, frames)

@@ -11,6 +11,10 @@ proposes is what happens. Its life is the table PLAN:
   newest observation;
 - when the arm was held instead, what comes after is planned from what is seen then.
 
+A chunk takes time to compute. When it comes, it is worth what it would be had it been there since
+it was asked for; but holds alone do not drop it then, or a network that is slower than the rig
+would never drive.
+
 The frames of the past that a rig shows again after a discontinuity fill the history and are not
 answered. A frame that is shown again (a rig that stands still does so) is answered as before.
 
@@ -145,7 +149,7 @@ class ChunkSchedule:
     _chunk_step: int = -1
     _spread: float = math.nan
     _asked: Request | None = None
-    _outdated: bool = False  # somebody else's action was executed since
+    _since: list[Event] = field(default_factory=list)  # executed since it was asked for
     _answer: Answer | None = None
 
     def observe(
@@ -177,6 +181,9 @@ class ChunkSchedule:
         self._asked = None
         self._on(Event.CHUNK)
         self._chunk, self._chunk_step, self._spread = sample.chunk, request.step, sample.spread
+        for event in self._since:
+            if event is not Event.HELD or self.plan is Plan.STALE:
+                self._on(event)
         return self._advance()
 
     def failed(self, request: Request) -> None:
@@ -188,7 +195,8 @@ class ChunkSchedule:
         """An action was executed; what follows from it follows at the frame that it led to."""
         if epoch == self.epoch:
             event = _EXECUTED.get(source, Event.OTHER_EXECUTED)
-            self._outdated |= event is not Event.OWN_EXECUTED
+            if self._asked is not None:
+                self._since.append(event)
             self._on(event)
 
     def paused(self) -> Outcome:
@@ -198,7 +206,7 @@ class ChunkSchedule:
         """
         before = self.plan
         self._on(Event.PAUSED)
-        if self._asked is not None and self._outdated:
+        if self._asked is not None and set(self._since) - {Event.OWN_EXECUTED}:
             self._asked = None
             return self._advance()
         return self._advance() if before is not self.plan else Outcome()
@@ -223,5 +231,5 @@ class ChunkSchedule:
         due = self._chunk is None or age >= self.chunk_steps - self.lead
         if due and self._asked is None:
             request = Request(self.epoch, self.step, tuple(self._history))
-            self._asked, self._outdated = request, False
+            self._asked, self._since = request, []
         return Outcome(request, answer)

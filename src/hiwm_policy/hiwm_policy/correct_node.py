@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-import json
 import math
 from pathlib import Path
 import sys
@@ -35,6 +34,7 @@ from hiwm_core.task import Task, load_task
 from hiwm_policy.correction import Practice, practise
 from hiwm_policy.evaluate import write_json
 from hiwm_policy.practice_session import Tally, read_tally, session_folder, write_session
+from hiwm_policy.settings import check_settings, weights_sha256
 from hiwm_robot.scripted_operator import Habits
 
 SETTINGS_NAME = 'correct.json'
@@ -139,16 +139,13 @@ def prepare(given: argparse.Namespace) -> None:
         name: str(getattr(given, name))
         for name in ('task', 'rig', 'policy', 'world_model', 'seed', 'batch', 'branches')
     } | {name: getattr(given, name) for name in LIMITS}
+    # A folder may hold other weights than it did when the collection was begun.
+    settings |= {
+        'policy_weights': weights_sha256(given.policy),
+        'world_model_weights': weights_sha256(given.world_model),
+    }
     path = given.out / SETTINGS_NAME
-    if path.is_file():
-        known = json.loads(path.read_text(encoding='utf-8'))
-        different = [name for name, value in settings.items() if known.get(name) != value]
-        if different:
-            raise ConfigurationError(
-                f'{given.out} holds sessions with another {", ".join(different)}; '
-                'name another folder'
-            )
-        return
+    check_settings(path, settings, 'sessions')
     write_json(path, settings)
 
 

@@ -3,7 +3,8 @@
 
 Runs without ROS. A window begins at a frame t of a demonstration: To observations up to t and Tp
 executed actions from t on. At the ends the first observation and the last action are repeated. No
-window has an action of the handover ramp among those that would be executed.
+window has an action that nobody chose among those that would be executed: one of the handover ramp,
+or a hold.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from hiwm_core.alignment import history_rows
 from hiwm_core.episodes import Episode, read_episodes
 from hiwm_core.error import ConfigurationError
 from hiwm_core.task import Task
+
+# What is executed and was nobody's choice.
+UNCHOSEN = (int(Source.HANDOVER), int(Source.HOLD))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +58,8 @@ class Frames:
     def fingerprint(self) -> str:
         """Tells one set of episodes from another."""
         digest = hashlib.sha256()
-        for part in (self.starts, self.seeds, self.joints, self.scene, self.actions):
+        parts = (self.starts, self.seeds, self.joints, self.scene, self.actions, self.sources)
+        for part in parts:
             digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()
 
@@ -193,18 +198,32 @@ class Windows:
         actions: int64 (M, Tp).
         episodes: int64 (M,).
         weights: float64 (M,), how often each is drawn, by its ratio to the others; None: all alike.
+        counted: bool (M, Tp), the actions that may be learned by the weights of their own rows;
+            None: all.
     """
 
     observations: NDArray[np.int64]
     actions: NDArray[np.int64]
     episodes: NDArray[np.int64]
     weights: NDArray[np.float64] | None = None
+    counted: NDArray[np.bool_] | None = None
 
     def weighted(self, of_rows: NDArray[np.float64]) -> Windows:
-        """Those whose first action counts, by the weights (N,) of the rows of `Frames`."""
-        each = of_rows[self.actions[:, 0]]
-        kept = each > 0.0
-        return Windows(self.observations[kept], self.actions[kept], self.episodes[kept], each[kept])
+        """Those whose first action counts, by the weights (N,) of the rows of `Frames`.
+
+        Of their actions those count that come before the first one whose row weighs nothing: what
+        is done after a gap is an answer to what happened in it.
+        """
+        each = of_rows[self.actions]
+        counted = np.logical_and.accumulate(each > 0.0, axis=1)
+        kept = counted[:, 0]
+        return Windows(
+            self.observations[kept],
+            self.actions[kept],
+            self.episodes[kept],
+            each[kept, 0],
+            counted[kept],
+        )
 
 
 def windows_of(frames: Frames, context: int, horizon: int, chunk_steps: int) -> Windows:
@@ -218,8 +237,7 @@ def windows_of(frames: Frames, context: int, horizon: int, chunk_steps: int) -> 
         last = end - 2
         rows = np.arange(start, end - 1)
         ahead = np.minimum(rows[:, None] + np.arange(horizon), last)
-        handover = frames.sources[ahead[:, :chunk_steps]] == Source.HANDOVER
-        keep = ~handover.any(1)
+        keep = ~np.isin(frames.sources[ahead[:, :chunk_steps]], UNCHOSEN).any(1)
         observations.append(history_rows(rows, context, start)[keep])
         actions.append(ahead[keep])
         episodes.append(np.full(int(keep.sum()), episode))

@@ -93,7 +93,8 @@ def pair_windows(
         for each, begin in ((good, start), (bad, start + len(good.frames))):
             steps = np.minimum(ahead, each.steps - 1)
             places.append(begin + steps)
-            chosen &= np.isin(each.sources[steps], CHOSEN)
+            # Beyond its end an episode's last action is repeated, which nobody chose.
+            chosen &= (ahead < each.steps) & np.isin(each.sources[steps], CHOSEN)
         kept += [good, bad]
         observations.append(history_rows(start + rows, size.context, start))
         actions.append(np.concatenate(places, axis=1))

@@ -9,6 +9,7 @@ several ranks each has a generator of its own, and the first rank stores all of 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+import hashlib
 import math
 import os
 from pathlib import Path
@@ -39,7 +40,8 @@ class Phase:
         rate: The highest learning rate; it rises over WARM_UP steps and falls as a cosine.
         seed: Of the generator that `loss` is given.
         folder: Where the checkpoint and the curves go.
-        data: Tells what is learned from; a checkpoint of anything else is not gone on from.
+        data: Tells what is learned from; a checkpoint of anything else is not gone on from, nor is
+            one that began with other weights.
         ranks: Which of the processes that train together this is.
 
     Attributes:
@@ -64,8 +66,9 @@ class Phase:
         self.seconds, self.loss = 0.0, math.nan
         self._module, self._rate, self._folder = module, rate, folder
         self._ranks = ranks
-        shapes = [tuple(value.shape) for value in module.state_dict().values()]
-        self._identity = f'{data} seed {seed} steps {steps} rate {rate} shapes {shapes}'
+        # Before the identity: either all ranks go on or none.
+        ranks.equalize(module)
+        self._identity = f'{data} seed {seed} steps {steps} rate {rate} begun {weights_of(module)}'
         if ranks.count > 1:
             self._identity += f' ranks {ranks.count}'
         self._generator = torch.Generator().manual_seed(ranks.seed(seed))
@@ -75,8 +78,6 @@ class Phase:
         )
         self._path = folder / f'{name}.checkpoint'
         self._resume()
-        ranks.equalize(module)
-        ranks.equalize(self._average)
 
     @property
     def averaged(self) -> nn.Module:
@@ -159,7 +160,7 @@ class Phase:
     def _resume(self) -> None:
         if not self._path.is_file():
             return
-        saved = torch.load(self._path, weights_only=True)
+        saved = torch.load(self._path, map_location='cpu', weights_only=True)
         if saved.get('identity') != self._identity:
             return
         self._module.load_state_dict(saved['module'])
@@ -168,6 +169,15 @@ class Phase:
         states = [saved['generator'], *saved.get('other_generators', ())]
         self._generator.set_state(states[self._ranks.rank])
         self.step, self.seconds, self.loss = saved['step'], saved['seconds'], saved['loss']
+
+
+def weights_of(module: nn.Module) -> str:
+    """SHA-256 of a module's weights, with their names and shapes."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(f'{name} {tuple(value.shape)} '.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def schedule(step: int, steps: int) -> float:

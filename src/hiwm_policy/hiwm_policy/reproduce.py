@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make reproduce`: the whole study, from data to report, without a person.
 
-A stage is a command of this workspace and the file that it writes last; a stage whose file is there
-is done. Interrupted or failed, the same command goes on with what is missing. Stages that wait for
-nothing run beside each other, each a process of one thread, so many as `--workers` says.
+A stage is a command of this workspace and the file that it writes last. It is done if its file is
+there and the stages that it needs are done: what was made from something that is made anew is made
+anew too, and its old file is kept as NAME.old. Interrupted or failed, the same command goes on with
+what is missing; the report is always written. Stages that wait for nothing run beside each other,
+each a process of one thread, so many as `--workers` says.
+
+What decides the results is kept in OUT/study.json, and a study with other settings is refused.
 
 The operator corrects inside the world model, never on the rig, and from starts of their own: those
 of the evaluation are 10,000,000 and after, the operator's 50,000,000 and after, the closed-loop
@@ -14,18 +18,23 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 import json
 from pathlib import Path
 import signal
 import sys
+from typing import Any
 
 from hiwm_core.command import run_command
 from hiwm_core.error import ConfigurationError
 from hiwm_core.task import load_task
 from hiwm_policy.backbone import BACKBONES
 from hiwm_policy.budget import BUDGETS
-from hiwm_policy.stage import Stage, run_of, run_stages
+from hiwm_policy.evaluate import write_json
+from hiwm_policy.settings import check_settings, weights_sha256
+from hiwm_policy.stage import Stage, done_stages, run_of, run_stages, set_aside
 
+SETTINGS_NAME = 'study.json'
 EVALUATION_SEED, OPERATOR_SEED, CLOSED_LOOP_SEED = 10_000_000, 50_000_000, 51_000_000
 DATA = {
     'demo': ('--seed', '1000'),
@@ -65,12 +74,42 @@ class Study:
             ),
             self._out / 'report' / 'report.html',
             *self._evaluations,
+            always=True,
         )
 
-    def _add(self, name: str, command: Callable[[], list[str]], makes: Path, *needs: str) -> None:
+    def settings(self) -> dict[str, Any]:
+        """What decides the results. Raises ConfigurationError: a folder that is given is empty."""
+        given, budget = self._given, asdict(self._budget)
+        for share in budget['backbones'].values():
+            # More policies change nothing of the others, as more backbones do not.
+            del share['other_demos']
+        return {
+            'task': given.task,
+            'budget': budget,
+            'weighting': given.weighting,
+            'seeds': {
+                'data': DATA,
+                'evaluation': EVALUATION_SEED,
+                'operator': OPERATOR_SEED,
+                'closed_loop': CLOSED_LOOP_SEED,
+            },
+            'data': str(given.data.resolve()) if given.data else None,
+            'world_model': _weights(given.world_model) if given.world_model else None,
+            'base': {name: _weights(folder) for name, folder in self._bases.items()},
+            'encoder': self._reader_stage or (_weights(self._reader) if self._reader else None),
+        }
+
+    def _add(
+        self,
+        name: str,
+        command: Callable[[], list[str]],
+        makes: Path,
+        *needs: str,
+        always: bool = False,
+    ) -> None:
         known = {stage.name for stage in self.stages}
         self.stages.append(
-            Stage(name, command, makes, tuple(each for each in needs if each in known))
+            Stage(name, command, makes, tuple(each for each in needs if each in known), always)
         )
 
     def _add_data(self) -> None:
@@ -241,6 +280,13 @@ class Study:
             self._evaluations.append(stage)
 
 
+def _weights(folder: Path) -> str:
+    known = weights_sha256(folder)
+    if known is None:
+        raise ConfigurationError(f'{folder} holds no weights; give a folder that training wrote')
+    return known
+
+
 def _base(text: str) -> tuple[str, Path]:
     backbone, _, folder = text.partition('=')
     if backbone not in BACKBONES or not folder:
@@ -283,10 +329,23 @@ def _repeat(given: argparse.Namespace) -> int:
     if given.workers < 1:
         raise ConfigurationError('--workers is 1 or more')
     study = Study(given)
+    # Backbones that are not asked for now share the data, the world model and the encoder.
+    others = [name for name in BACKBONES if name not in given.backbones]
+    whole = Study(argparse.Namespace(**vars(given) | {'backbones': [*given.backbones, *others]}))
+    path = given.out / SETTINGS_NAME
+    check_settings(path, study.settings(), 'a study')
     if given.list:
+        done = done_stages(whole.stages)
         for stage in study.stages:
-            print(f'{"done" if stage.done else "    "} {stage.name}')
+            print(f'{"done" if stage.name in done else "    "} {stage.name}')
         return 0
+    write_json(path, study.settings())
+    outdated = set_aside(whole.stages)
+    if outdated:
+        print(
+            f'made from what is made anew, and kept as NAME.old: {", ".join(outdated)}',
+            file=sys.stderr,
+        )
     run_stages(study.stages, given.out / 'logs', given.workers)
     print(f'the report is {given.out / "report" / "report.html"}')
     return 0

@@ -25,19 +25,42 @@ class Stage:
     Attributes:
         name: Of the stage and its log.
         command: Makes the command line when the stages that it needs are done.
-        makes: What it writes last.
+        makes: The file that it writes last.
         needs: Names of the stages before it.
+        always: It runs also where its file is there.
     """
 
     name: str
     command: Callable[[], list[str]]
     makes: Path
     needs: tuple[str, ...] = ()
+    always: bool = False
 
-    @property
-    def done(self) -> bool:
-        """Whether it needs not run."""
-        return self.makes.exists()
+
+def done_stages(stages: Sequence[Stage]) -> set[str]:
+    """Names of the stages that need not run: their file is there, and all they need is done."""
+    by_name = {stage.name: stage for stage in stages}
+
+    def done(stage: Stage) -> bool:
+        made = stage.makes.exists() and not stage.always
+        return made and all(done(by_name[name]) for name in stage.needs)
+
+    return {stage.name for stage in stages if done(stage)}
+
+
+def set_aside(stages: Sequence[Stage]) -> list[str]:
+    """Rename the files of stages that are not done, or no longer, lest they be taken for new ones.
+
+    It is done before anything runs: after an interruption nothing else would tell them apart.
+
+    Returns:
+        The names of the stages that were done and are no longer.
+    """
+    done = done_stages(stages)
+    outdated = [stage for stage in stages if stage.name not in done and stage.makes.exists()]
+    for stage in outdated:
+        stage.makes.replace(stage.makes.with_name(f'{stage.makes.name}.old'))
+    return [stage.name for stage in outdated if not stage.always]
 
 
 def run_of(package: str, program: str, *arguments: object) -> Callable[[], list[str]]:
@@ -46,13 +69,14 @@ def run_of(package: str, program: str, *arguments: object) -> Callable[[], list[
 
 
 def run_stages(stages: Sequence[Stage], logs: Path, workers: int) -> None:
-    """Run what is not done, so many at a time.
+    """Run what is not done, so many at a time; what such a stage had made before is set aside.
 
     Raises:
         HiwmError: A stage failed; its log is named. Those that ran beside it are completed.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    done = {stage.name for stage in stages if stage.done}
+    set_aside(stages)
+    done = done_stages(stages)
     waiting = [stage for stage in stages if stage.name not in done]
     running: dict[str, tuple[Stage, subprocess.Popen[bytes]]] = {}
     failed: list[Stage] = []
@@ -75,7 +99,7 @@ def run_stages(stages: Sequence[Stage], logs: Path, workers: int) -> None:
                     if process.poll() is None:
                         continue
                     del running[name]
-                    if process.returncode == 0 and stage.done:
+                    if process.returncode == 0 and stage.makes.exists():
                         done.add(name)
                         bar.update()
                     else:

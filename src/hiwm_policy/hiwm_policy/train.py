@@ -5,7 +5,8 @@
 2. Reading: the encoder learns to see the task's landmarks (if the episodes know their scene), from
    the demonstrations or, with --pretrain, from any episodes at all: play, failures, more
    demonstrations. Only their frames are looked at, never their actions, and none that is held back.
-   With --encoder it is that of a policy that has learned to read already, of whatever backbone.
+   With --encoder it is that of a policy that has learned to read already, of whatever backbone;
+   what that one has learned from is not known here, so nothing is claimed of how well it reads.
 3. Acting: the denoiser learns the demonstrations' action chunks.
 4. Measure on what was held back, draw it, and write weights and card.
 
@@ -75,9 +76,10 @@ def _train(
     except OSError as error:
         raise ConfigurationError(f'{given.out} cannot be made: {error.strerror}') from error
     cache = given.cache or given.out / 'cache'
+    pretrained = given.pretrain is not None and given.encoder is None
     with ranks.first_before_others():
         demos = read_demos(given.data, task, cache, given.demos)
-        seen = read_play(given.pretrain, task, cache, PLAY_STRIDE) if given.pretrain else demos
+        seen = read_play(given.pretrain, task, cache, PLAY_STRIDE) if pretrained else demos
     learned, held_back = split(demos)
 
     torch.manual_seed(given.seed)
@@ -88,14 +90,18 @@ def _train(
     network = PolicyNetwork(task, size or backbone_of(given.backbone).size(framed=framed))
     common = {'seed': given.seed, 'folder': given.out, 'device': device, 'ranks': ranks}
     phases = {}
-    rows = (
-        seen.rows_without({int(seed) for seed in held_back.seeds if seed >= 0})
-        if given.pretrain
-        else np.arange(len(learned.frames))
-    )
-    encoder_card = None
+    data_card: dict[str, Any] = {
+        'demos': given.data.name,
+        'demo_episodes': demos.episodes,
+        'demo_steps': int(len(demos.frames) - demos.episodes),
+        'demo_seeds': [int(demos.seeds.min()), int(demos.seeds.max())],
+        'held_back_episodes': held_back.episodes,
+        'pretrain': None,
+        'encoder': None,
+    }
     if given.encoder is not None:
         known, encoder_card = load_model(given.encoder, task)
+        data_card['encoder'] = encoder_card['weights_sha256']
         try:
             network.encoder.load_state_dict(known.encoder.state_dict())
         except RuntimeError as error:
@@ -103,6 +109,16 @@ def _train(
                 f'the encoder of {given.encoder} has another size than that of the new policy'
             ) from error
     elif landmarks is not None and reads:
+        rows = (
+            seen.rows_without({int(seed) for seed in held_back.seeds if seed >= 0})
+            if pretrained
+            else np.arange(len(learned.frames))
+        )
+        data_card |= {
+            'pretrain': given.pretrain.name if pretrained else None,
+            'reading_episodes': seen.episodes,
+            'reading_frames': len(rows),
+        }
         phase = train_reading(
             network.encoder, landmarks, seen, rows, steps=given.reading_steps, **common
         )
@@ -121,20 +137,11 @@ def _train(
         return None
 
     network.cpu().float()
-    metrics = measure(task, network, held_back, given.out / 'chunks.png')
+    picture = given.out / 'chunks.png'
+    metrics = measure(task, network, held_back, picture, unseen=given.encoder is None)
     card = {
         'variant': given.variant,
-        'data': {
-            'demos': given.data.name,
-            'demo_episodes': demos.episodes,
-            'demo_steps': int(len(demos.frames) - demos.episodes),
-            'demo_seeds': [int(demos.seeds.min()), int(demos.seeds.max())],
-            'held_back_episodes': held_back.episodes,
-            'pretrain': given.pretrain.name if given.pretrain else None,
-            'reading_episodes': seen.episodes,
-            'reading_frames': len(rows),
-            'encoder': encoder_card and encoder_card['weights_sha256'],
-        },
+        'data': data_card,
         'seed': given.seed,
         'steps': {name: phase.steps for name, phase in phases.items()},
         'loss': {name: round(phase.loss, 6) for name, phase in phases.items()},
@@ -163,10 +170,22 @@ def split(frames: Frames) -> tuple[Frames, Frames]:
     )
 
 
-def measure(task: Task, network: PolicyNetwork, held_back: Frames, picture: Path) -> dict[str, Any]:
-    """How well landmarks and chunks of held-back demonstrations are predicted, from frames."""
+def measure(
+    task: Task,
+    network: PolicyNetwork,
+    held_back: Frames,
+    picture: Path,
+    *,
+    unseen: bool = False,
+) -> dict[str, Any]:
+    """How well chunks and landmarks of held-back demonstrations are predicted, from frames.
+
+    Args:
+        picture: Where the chunks are drawn.
+        unseen: The encoder has not learned from these frames; else nothing is said of landmarks.
+    """
     metrics: dict[str, Any] = {}
-    wanted = known_landmarks(network, held_back)
+    wanted = known_landmarks(network, held_back) if unseen else None
     if wanted is not None:
         landmarks = landmarks_of(task)
         assert landmarks is not None

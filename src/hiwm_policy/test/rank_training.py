@@ -31,7 +31,7 @@ def main() -> None:
     with np.load(stored) as arrays:
         frames = Frames(**arrays)
     train.read_demos = lambda *_: frames
-    train.measure = lambda *_: {}
+    train.measure = lambda *_, **__: {}
     phases: list[Phase] = []
     learn, run = train.train_acting, Phase.run
 

@@ -168,6 +168,41 @@ def test_at_the_hand_back_nothing_is_followed_that_was_planned_before(
     assert schedule.paused() == NOTHING, 'it is asked for once'
 
 
+def test_a_chunk_that_a_persons_action_overtook_is_only_for_comparison(
+    schedule: ChunkSchedule,
+) -> None:
+    early = plan_request(schedule, 0)
+    schedule.executed(1, Source.OPERATOR)
+    show(schedule, 1)
+    answered(schedule.receive(early, Sample(CHUNK)), 1, 1)
+    assert schedule.plan is Plan.STALE
+    assert numbers(schedule.paused().request) == [0, 1], 'it is handed back at the newest frame'
+
+
+@pytest.mark.parametrize('after', [Source.POLICY, Source.HOLD])
+def test_a_chunk_from_before_a_persons_drive_is_dropped_when_they_have_let_go(
+    schedule: ChunkSchedule, after: Source
+) -> None:
+    early = plan_request(schedule, 0)
+    for step, source in ((1, Source.OPERATOR), (2, after)):
+        schedule.executed(1, source)
+        show(schedule, step)
+    outcome = schedule.receive(early, Sample(CHUNK))
+    assert outcome.answer is None
+    assert numbers(outcome.request) == [1, 2]
+
+
+@pytest.mark.parametrize('source', [Source.POLICY, Source.HOLD])
+def test_a_slow_chunk_that_nobody_overtook_is_followed(
+    schedule: ChunkSchedule, source: Source
+) -> None:
+    early = plan_request(schedule, 0)
+    schedule.executed(1, source)
+    show(schedule, 1)
+    answered(schedule.receive(early, Sample(CHUNK)), 1, 1)
+    assert schedule.plan is Plan.FOLLOWED
+
+
 def test_a_pause_between_own_steps_changes_nothing(schedule: ChunkSchedule) -> None:
     plan(schedule, 0)
     schedule.executed(1, Source.POLICY)

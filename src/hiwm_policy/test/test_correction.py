@@ -22,6 +22,7 @@ from hiwm_core.weighting import Weighting
 from hiwm_policy import correct_node
 from hiwm_policy.correct_node import Collection
 from hiwm_policy.correction import Practice, practise
+from hiwm_policy.model import WEIGHTS
 from hiwm_policy.practice_session import (
     UNFINISHED_NAME,
     read_tally,
@@ -171,3 +172,20 @@ def test_the_same_command_goes_on_and_another_is_refused(
     assert json.loads((tmp_path / correct_node.SETTINGS_NAME).read_text())['branches'] == '0'
     with pytest.raises(ConfigurationError, match='sessions with another batch'):
         correct_node.correct(correct_node.arguments([*options, '--batch', '5']))
+
+
+def test_sessions_of_a_policy_that_was_trained_anew_are_not_gone_on_with(
+    tmp_path: Path,
+) -> None:
+    policy = tmp_path / 'policy'
+    policy.mkdir()
+    (policy / WEIGHTS).write_bytes(b'weights')
+    given = correct_node.arguments(['--policy', str(policy), '--out', str(tmp_path / 'sessions')])
+    correct_node.prepare(given)
+    correct_node.prepare(given)
+    (policy / WEIGHTS).write_bytes(b'other weights')
+    with pytest.raises(ConfigurationError, match='sessions with another policy weights; remove it'):
+        correct_node.prepare(given)
+    (given.out / correct_node.SETTINGS_NAME).write_text('{')
+    with pytest.raises(ConfigurationError, match=r'correct\.json cannot be used'):
+        correct_node.prepare(given)

@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+import json
 from pathlib import Path
 import re
 import sys
 
 import pytest
 
-from hiwm_core.error import HiwmError
+from hiwm_core.error import ConfigurationError, HiwmError
 from hiwm_policy import reproduce
 from hiwm_policy.budget import BUDGETS
+from hiwm_policy.model import WEIGHTS
 from hiwm_policy.reproduce import Study
-from hiwm_policy.stage import Stage, run_stages
+from hiwm_policy.stage import Stage, done_stages, run_stages
 
 TRAINING = re.compile(r'\w+ (base|demos_\d+)')
 
@@ -45,6 +49,30 @@ def test_stages_run_after_what_they_need_and_only_once(tmp_path: Path) -> None:
     run_stages(stages, tmp_path / 'logs', 2)
     assert (tmp_path / 'c').read_text() == '!c'
     assert (tmp_path / 'b').read_text() == 'ab', 'what was there was not made again'
+    assert (tmp_path / 'd').read_text() == 'ab!cd', 'what it needs was'
+    assert (tmp_path / 'd.old').read_text() == 'abacd'
+
+
+def test_what_was_made_from_something_older_is_never_taken_for_new(tmp_path: Path) -> None:
+    whole = [stage(tmp_path, 'a'), stage(tmp_path, 'b', 'a')]
+    run_stages(whole, tmp_path / 'logs', 1)
+    (tmp_path / 'a').unlink()
+    wrong = stage(tmp_path, 'a', code='import sys; sys.exit("stopped")')
+    with pytest.raises(HiwmError, match='stopped'):
+        run_stages([wrong, whole[1]], tmp_path / 'logs', 1)
+    (tmp_path / 'a').write_text('A')
+    silent = stage(tmp_path, 'b', 'a', code='pass')
+    with pytest.raises(HiwmError, match="'b' failed"):
+        run_stages([whole[0], silent], tmp_path / 'logs', 1)
+    run_stages(whole, tmp_path / 'logs', 1)
+    assert (tmp_path / 'b').read_text() == 'Ab'
+
+
+def test_a_stage_may_run_always(tmp_path: Path) -> None:
+    (tmp_path / 'report').write_text('of before')
+    always = replace(stage(tmp_path, 'report'), always=True)
+    run_stages([always], tmp_path / 'logs', 1)
+    assert (tmp_path / 'report').read_text() == 'report'
 
 
 def test_a_failure_is_named_and_the_rest_goes_on_later(tmp_path: Path) -> None:
@@ -61,6 +89,94 @@ def test_a_failure_is_named_and_the_rest_goes_on_later(tmp_path: Path) -> None:
 def test_a_stage_that_makes_nothing_has_failed(tmp_path: Path) -> None:
     with pytest.raises(HiwmError, match="'a' failed"):
         run_stages([stage(tmp_path, 'a', code='print(1)')], tmp_path / 'logs', 1)
+
+
+@pytest.fixture
+def repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Runs the command, whose stages touch their files; returns those that were run."""
+
+    def run(*options: str) -> list[str]:
+        made: list[str] = []
+
+        def run_all(stages: Sequence[Stage], logs: Path, workers: int) -> None:
+            for each in stages:
+                if each.name not in done_stages(stages):
+                    each.makes.parent.mkdir(parents=True, exist_ok=True)
+                    each.makes.touch()
+                    made.append(each.name)
+
+        monkeypatch.setattr(reproduce, 'run_stages', run_all)
+        given = reproduce.arguments(['--out', str(tmp_path / 'study'), *options])
+        assert reproduce._repeat(given) == 0
+        return made
+
+    return run
+
+
+def test_the_report_is_of_all_that_is_there(repeated: Callable[..., list[str]]) -> None:
+    first = repeated('--backbones', 'diffusion')
+    assert first[-1] == 'report'
+    later = repeated()
+    assert {name.split()[0] for name in later} == {'flow', 'report'}
+    assert repeated() == ['report']
+
+
+def test_what_a_policy_led_to_goes_with_it(
+    repeated: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repeated()
+    policies, evaluations = tmp_path / 'study' / 'policies', tmp_path / 'study' / 'evaluations'
+    (policies / 'diffusion_base' / 'card.json').unlink()
+    capsys.readouterr()
+    made = repeated('--backbones', 'diffusion')
+    assert {'diffusion base', 'diffusion hi_wm sessions', 'diffusion wm_cl on sim_arm'} < set(made)
+    assert not any(name.startswith(('data', 'world model', 'flow')) for name in made)
+    assert 'flow base on sim_arm' in capsys.readouterr().err, 'it has the encoder of the other'
+    names = {path.name for path in evaluations.glob('*.json')}
+    assert names and all(name.startswith('diffusion') for name in names)
+
+
+@pytest.mark.parametrize(
+    ('options', 'named'),
+    [
+        (['--weighting', 'iwr'], 'weighting'),
+        (['--budget', 'full'], 'budget'),
+        (['--data', 'elsewhere'], 'data'),
+        (['--encoder', 'READER'], 'encoder'),
+        (['--base', 'flow=READER'], 'base, encoder'),
+        (['--backbones', 'flow'], 'encoder'),
+    ],
+)
+def test_a_study_with_other_settings_is_refused(
+    repeated: Callable[..., list[str]], options: list[str], named: str, tmp_path: Path
+) -> None:
+    (tmp_path / WEIGHTS).write_bytes(b'weights')
+    options = [each.replace('READER', str(tmp_path)) for each in options]
+    repeated('--list')
+    assert not (tmp_path / 'study').exists(), 'to list the stages decides nothing'
+    repeated()
+    settings = (tmp_path / 'study' / 'study.json').read_text()
+    assert json.loads(settings)['weighting'] == 'uniform'
+    for more in ([], ['--list']):
+        with pytest.raises(
+            ConfigurationError, match=f'study holds a study with another {named}; remove it or name'
+        ):
+            repeated(*options, *more)
+    assert (tmp_path / 'study' / 'study.json').read_text() == settings
+
+
+def test_what_is_given_is_known_by_its_weights(
+    repeated: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    given = ['--world-model', str(tmp_path)]
+    with pytest.raises(ConfigurationError, match='holds no weights'):
+        repeated(*given)
+    (tmp_path / WEIGHTS).write_bytes(b'weights')
+    repeated(*given)
+    assert repeated(*given, '--workers', '1') == ['report']
+    (tmp_path / WEIGHTS).write_bytes(b'other weights')
+    with pytest.raises(ConfigurationError, match='with another world model;'):
+        repeated(*given)
 
 
 @pytest.mark.parametrize('budget', ['small', 'full'])

@@ -22,7 +22,7 @@ from hiwm_core.task import Task
 from hiwm_policy import dataset, train
 from hiwm_policy.acting import ActingData, train_acting
 from hiwm_policy.dataset import Frames, join_episodes, read_demos, windows_of
-from hiwm_policy.model import PolicyNetwork
+from hiwm_policy.model import WEIGHTS, PolicyNetwork, load_card
 from hiwm_policy.phase import Phase
 from hiwm_policy.size import DiffusionSize
 
@@ -63,18 +63,70 @@ def test_a_window_repeats_the_first_observation_and_the_last_action(
     assert windows.actions[4:].tolist() == [[5, 6, 7], [6, 7, 8], [7, 8, 8], [8, 8, 8]]
 
 
-def test_the_handover_ramp_is_never_executed_in_a_window(pusht: Task, demonstrations: Make) -> None:
+@pytest.mark.parametrize('source', [Source.HANDOVER, Source.HOLD])
+def test_what_nobody_chose_is_never_executed_in_a_window(
+    pusht: Task, demonstrations: Make, source: Source
+) -> None:
     frames = demonstrations(pusht, episodes=1, steps=6)
-    frames.sources[3] = Source.HANDOVER
+    frames.sources[3] = source
     windows = windows_of(frames, 1, 4, 2)
     assert windows.actions[:, 0].tolist() == [0, 1, 4, 5]
 
 
-def test_the_handover_ramp_is_not_learned_further_on_in_a_window_either(
+def test_a_window_counts_until_a_row_that_weighs_nothing(
     pusht: Task, demonstrations: Make, small_network: Build
 ) -> None:
+    """A person drives, the policy goes on in the same branch, and the person drives again."""
     frames = demonstrations(pusht, episodes=1, steps=12)
-    frames.sources[6] = Source.HANDOVER
+    of_rows = np.ones(13)
+    of_rows[[5, 6, 12]] = 0.0
+    windows = windows_of(frames, 1, 4, 2).weighted(of_rows)
+    assert windows.actions[:, 0].tolist() == [0, 1, 2, 3, 4, 7, 8, 9, 10, 11]
+    counted = ActingData(small_network(pusht, framed=True), frames, windows).counted
+    # Beyond the end the last action is repeated, and counts once.
+    assert counted.sum(1).tolist() == [4, 4, 3, 2, 1, 4, 4, 3, 2, 1]
+    assert (counted[:, :-1] >= counted[:, 1:]).all(), 'nothing after a gap'
+
+
+def test_what_is_weighed_to_its_end_is_learned_as_without_weights(
+    pusht: Task, demonstrations: Make, small_network: Build
+) -> None:
+    frames = demonstrations(pusht, episodes=2, steps=12)
+    windows = windows_of(frames, 2, 16, 4)
+    network = small_network(pusht, framed=True)
+    of_rows = np.full(26, 0.5)
+    of_rows[13:18] = of_rows[25] = 0.0
+    plain = ActingData(network, frames, windows)
+    weighted = ActingData(network, frames, windows.weighted(of_rows))
+    assert plain.counted.sum(1).tolist() == list(range(12, 0, -1)) * 2
+    assert torch.equal(weighted.counted, torch.cat([plain.counted[:12], plain.counted[17:]]))
+
+
+def test_other_sources_or_weights_are_other_data(
+    pusht: Task, demonstrations: Make, small_network: Build
+) -> None:
+    network = small_network(pusht, framed=True)
+
+    def fingerprint(of_rows: np.ndarray, source: Source = Source.OPERATOR) -> str:
+        frames = demonstrations(pusht, episodes=1, steps=12)
+        frames.sources[6] = source
+        windows = windows_of(frames, 2, 16, 4).weighted(of_rows)
+        return ActingData(network, frames, windows).fingerprint
+
+    ones, gap = np.ones(13), np.ones(13)
+    gap[8] = 0.0
+    found = [fingerprint(ones), fingerprint(gap), fingerprint(2.0 * ones)]
+    found.append(fingerprint(ones, Source.POLICY))
+    assert len(set(found)) == 4
+    assert fingerprint(ones) == found[0]
+
+
+@pytest.mark.parametrize('source', [Source.HANDOVER, Source.HOLD])
+def test_what_nobody_chose_is_not_learned_further_on_in_a_window_either(
+    pusht: Task, demonstrations: Make, small_network: Build, source: Source
+) -> None:
+    frames = demonstrations(pusht, episodes=1, steps=12)
+    frames.sources[6] = source
     network = small_network(pusht, framed=True)
     losses = []
     for moved in (0.0, 0.3):
@@ -223,6 +275,10 @@ def test_an_interrupted_phase_goes_on_to_the_same_result(tmp_path: Path) -> None
         'toy', fresh(), steps=40, rate=0.1, seed=5, folder=tmp_path / 'parts', data='others'
     )
     assert other.step == 0, 'what was learned from other data is not gone on from'
+    begun = fresh()
+    torch.nn.init.zeros_(begun.bias)
+    other = Phase('toy', begun, steps=40, rate=0.1, seed=5, folder=tmp_path / 'parts', data='toys')
+    assert other.step == 0, 'nor what began with other weights'
 
 
 def test_the_command_trains_what_the_policy_loads(
@@ -232,10 +288,53 @@ def test_the_command_trains_what_the_policy_loads(
     card = train.train(arguments(tmp_path), replace(SMALL, framed=True))
     assert card['steps'] == {'reading': 2, 'acting': 2}
     assert card['data']['demo_episodes'] == 3
+    assert (card['data']['reading_episodes'], card['data']['reading_frames']) == (3, 26)
+    assert card['metrics']['landmark_error_m']['median'] > 0.0
     assert (tmp_path / 'chunks.png').stat().st_size > 1000
     policy = load_policy('diffusion', pusht, tmp_path)
     seen = Observation(np.zeros(pusht.frame_shape, np.uint8), np.full(2, 0.2))
     assert np.isfinite(policy.chunk([seen], 0)).all()
+
+
+def test_nothing_is_claimed_of_an_encoder_that_was_taken_over(
+    pusht: Task, demonstrations: Make, bags: Callable[..., None], tmp_path: Path
+) -> None:
+    episodes = [
+        episode_of(demonstrations(pusht, episodes=1, seed=seed), pusht) for seed in range(3)
+    ]
+    size = replace(SMALL, framed=True)
+    bags(*episodes)
+    reader = train.train(arguments(tmp_path / 'reader'), size)
+    bags(*episodes)
+    given = arguments(tmp_path / 'other')
+    given.encoder, given.pretrain = tmp_path / 'reader', Path('play')
+    card = train.train(given, size)
+    assert card['data']['encoder'] == load_card(tmp_path / 'reader')['weights_sha256']
+    assert set(reader['data']) - set(card['data']) == {'reading_episodes', 'reading_frames'}
+    assert card['data']['pretrain'] is None, 'its frames were not looked at'
+    assert set(card['metrics']) == {'chunk_error'}
+
+
+def test_another_encoder_is_learned_on_from_its_own_beginning(
+    two_arms: Task,
+    demonstrations: Make,
+    bags: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(train, 'load_task', lambda name: two_arms)
+    frames = demonstrations(two_arms, episodes=1)
+
+    def weights_of(out: str, reading_steps: int) -> bytes:
+        bags(*[episode_of(frames, two_arms)] * 2)
+        given = arguments(tmp_path / out, 'two_arms')
+        given.reading_steps = reading_steps
+        train.train(given, SMALL)
+        return (tmp_path / out / WEIGHTS).read_bytes()
+
+    before = weights_of('out', 2)
+    after = weights_of('out', 3)
+    assert before != after == weights_of('fresh', 3)
 
 
 def test_two_arms_and_fourteen_actions_train(

@@ -79,7 +79,12 @@ class Fit:
         if self._partial.get('stage') == stage:
             first, spent = self._partial['step'], self._partial['seconds']
             optimizer.load_state_dict(self._partial['optimizer'])
-            average, smooth = self._partial['average'], self._partial['smooth']
+            # The state was read to the CPU; the optimizer moves its own part.
+            average = [
+                mean.to(parameter.device)
+                for mean, parameter in zip(self._partial['average'], parameters, strict=True)
+            ]
+            smooth = self._partial['smooth']
         began = saved = time.monotonic()
         bar = tqdm(range(first, steps), initial=first, total=steps, desc=stage, unit='step')
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import json
 from pathlib import Path
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,6 +112,42 @@ def test_the_loss_falls(tmp_path: Path) -> None:
     loop.run('only', model.parameters(), 800, 0.05, loss_of)
     torch.testing.assert_close(model.weight.detach(), goal, atol=0.02, rtol=0.0)
     assert not loop.untouched('only')
+
+
+class _OfMeta(torch.autograd.Function):
+    """A loss of one, on the CPU, of weights on the `meta` device, which hold no numbers."""
+
+    @staticmethod
+    def forward(context: Any, weight: Tensor) -> Tensor:
+        context.like = weight
+        return torch.ones(())
+
+    @staticmethod
+    def backward(context: Any, _: Tensor) -> Tensor:
+        return torch.zeros_like(context.like)
+
+
+@pytest.mark.filterwarnings('ignore:.*copying from a non-meta parameter')
+def test_what_was_averaged_goes_on_where_the_weights_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any device but the CPU does: one operation on tensors of two devices would fail."""
+    monkeypatch.setattr(fit, 'SAVE_SECONDS', 0.0)
+
+    def stage(device: str, loss_of: Callable[[int, Tensor], Tensor]) -> Fit:
+        model = torch.nn.Linear(3, 1, bias=False, device=device)
+        loop = Fit(model, tmp_path, 0, 'linear')
+        loop.run('only', model.parameters(), 4, 0.1, lambda step, _: loss_of(step, model.weight))
+        return loop
+
+    def interrupted(step: int, weight: Tensor) -> Tensor:
+        if step == 2:
+            raise KeyboardInterrupt
+        return weight.square().sum()
+
+    with pytest.raises(KeyboardInterrupt):
+        stage('cpu', interrupted)
+    assert stage('meta', lambda step, weight: _OfMeta.apply(weight)).losses['only'] > 0.0
 
 
 def test_windows_stay_within_episodes(task: Task, make_data: MakeData) -> None:
