@@ -34,7 +34,7 @@ class Budget:
         reading_steps: Of the encoder that all policies share.
         backbones: By name.
         evaluated: Starts of an evaluation.
-        branches: Of a failure.
+        branches: Of a failure, in the ablation; else one, unless it fails.
         hand_back_gain: The operator hands back after so much progress; see `correct`.
         post_steps: Of post-training.
     """

@@ -10,8 +10,9 @@ each a process of one thread, so many as `--workers` says.
 What decides the results is kept in OUT/study.json, and a study with other settings is refused.
 
 The operator corrects inside the world model, never on the rig, and from starts of their own: those
-of the evaluation are 10,000,000 and after, the operator's 50,000,000 and after, the closed-loop
-baseline's 51,000,000 and after.
+of the evaluation are 20,000,000 and after, the operator's 50,000,000 and after, the closed-loop
+baseline's 51,000,000 and after. What the study is made of (how many demonstrations, how many
+branches) was decided on the starts 10,000,000 and after, so that its figures are of others.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from hiwm_policy.settings import check_settings, weights_sha256
 from hiwm_policy.stage import Stage, done_stages, run_of, run_stages, set_aside
 
 SETTINGS_NAME = 'study.json'
-EVALUATION_SEED, OPERATOR_SEED, CLOSED_LOOP_SEED = 10_000_000, 50_000_000, 51_000_000
+EVALUATION_SEED, OPERATOR_SEED, CLOSED_LOOP_SEED = 20_000_000, 50_000_000, 51_000_000
 DATA = {
     'demo': ('--seed', '1000'),
     'play': ('--seed', '200000', '--steps', '150'),
@@ -145,7 +146,7 @@ class Study:
             stage = f'{backbone} {name}'
             self._add_training(stage, backbone, folder, count, name)
             self._add_evaluations(backbone, name, folder, stage)
-        for variant, branches in (('hi_wm', budget.branches), ('hi_wm_no_branching', 1)):
+        for variant, branches in (('hi_wm', 1), ('hi_wm_branching', budget.branches)):
             sessions = self._out / 'sessions' / f'{backbone}_{variant}'
             sessions_stage = f'{backbone} {variant} sessions'
             self._add_sessions(

@@ -3,8 +3,8 @@
 
 `read_evaluations` reads what `evaluate --json` wrote; `facts_of` makes of it what the report says.
 Names: a policy's variant is `base`, `wm_cl` (post-trained without a person), `hi_wm` (on
-corrections), `hi_wm_no_branching` (the ablation: a correction of each failure, in equal operator
-time); any other variant is a point of the correlation only.
+corrections, one of each failure), `hi_wm_branching` (the ablation: several of each, in equal
+operator time); any other variant is a point of the correlation only.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from hiwm_policy.statistics import (
 
 REAL, MODEL = 'sim_arm', 'world_model'
 BASE, CLOSED_LOOP, CORRECTED = 'base', 'wm_cl', 'hi_wm'
-UNBRANCHED = 'hi_wm_no_branching'
+BRANCHED = 'hi_wm_branching'
 COMPARED = (BASE, CLOSED_LOOP, CORRECTED)
 LEAST_POINTS = 3
 # Of a card's post-training: SHA-256 of the weights that it went on from.
@@ -148,7 +148,7 @@ def _compared(evaluations: Sequence[Evaluation]) -> dict[tuple[str, str], Evalua
     """What the table says, by backbone and variant. Raises ConfigurationError: it is ambiguous."""
     on: dict[tuple[str, str], Evaluation] = {}
     for each in evaluations:
-        if each.rig != REAL or each.variant not in (*COMPARED, UNBRANCHED):
+        if each.rig != REAL or each.variant not in (*COMPARED, BRANCHED):
             continue
         other = on.setdefault((each.backbone, each.variant), each)
         if other is not each:
@@ -252,18 +252,18 @@ def _gain(sets: Sequence[dict[str, Evaluation]], before: str, after: str) -> dic
 
 def _ablation(sets: Sequence[dict[str, Evaluation]]) -> dict[str, Any] | None:
     """With against without branching."""
-    pairs = [each for each in sets if CORRECTED in each and UNBRANCHED in each]
+    pairs = [each for each in sets if CORRECTED in each and BRANCHED in each]
     if not pairs:
         return None
     return {
-        'gain_of_branching': _gain(pairs, UNBRANCHED, CORRECTED),
+        'gain_of_branching': _gain(pairs, CORRECTED, BRANCHED),
         'operator_seconds': {
             name: [(each[name].post_training or {}).get('operator_seconds') for each in pairs]
-            for name in (CORRECTED, UNBRANCHED)
+            for name in (CORRECTED, BRANCHED)
         },
         'failures_corrected': {
             name: [(each[name].post_training or {}).get('corrections') for each in pairs]
-            for name in (CORRECTED, UNBRANCHED)
+            for name in (CORRECTED, BRANCHED)
         },
     }
 
