@@ -29,7 +29,14 @@ from hiwm_intervention.console_access import Access
 from hiwm_intervention.console_frames import FrameStore
 from hiwm_intervention.console_iws import Begin, read_iws
 from hiwm_intervention.console_page import Connection, ForeignPage, Page, Scene
-from hiwm_intervention.console_protocol import LONGEST_MESSAGE, Ask, Hold, Seen, read_message
+from hiwm_intervention.console_protocol import (
+    LONGEST_MESSAGE,
+    Ask,
+    Hold,
+    Seen,
+    read_message,
+    unread_ask,
+)
 
 HEARTBEAT = 5.0  # s
 FAREWELL = 1.0  # s for pages to answer that they are closed; a launch kills what stays for 5
@@ -209,6 +216,12 @@ class ConsoleApp:
     def _read(self, page: Page, text: str) -> bool:
         message = read_message(text)
         if message is None:
+            if unread := unread_ask(text):
+                # Whoever asked waits for an answer.
+                number, name = unread
+                said = f"'{name}' was not done: one of its values is too long, or cannot be read"
+                reply = {'type': 'reply', 'id': number, 'name': name, 'ok': False, 'text': said}
+                self.take_reply(page.name, reply)
             return False
         if isinstance(message, Seen):
             page.has_seen(message.seq)

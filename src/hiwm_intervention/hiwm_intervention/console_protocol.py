@@ -27,6 +27,7 @@ import json
 import math
 import struct
 from typing import Any
+import unicodedata
 
 import cv2
 import numpy as np
@@ -71,6 +72,13 @@ class Real:
         return float(value) if self.low <= value <= self.high else None
 
 
+SPACES = frozenset({'Zs', 'Zl', 'Zp', 'Cc'})  # Unicode's categories of what only parts words
+
+
+def _kind(character: str) -> str:
+    return unicodedata.category(character)
+
+
 @dataclass(frozen=True)
 class Text:
     """A text of an ask, stripped."""
@@ -80,10 +88,14 @@ class Text:
     choices: tuple[str, ...] = ()
 
     def read(self, value: object) -> str | None:
-        """The value, or None if it is not one."""
-        if not isinstance(value, str) or len(value) > self.longest or not value.isprintable():
+        """The value, or None if it is not one; each kind of space in it is a plain one."""
+        if not isinstance(value, str) or len(value) > self.longest:
             return None
-        return value.strip() if not self.choices or value in self.choices else None
+        text = ''.join(' ' if _kind(each) in SPACES else each for each in value)
+        # Marks that only shape the text, as of Persian or of an emoji, count as printable too.
+        if not all(each.isprintable() or _kind(each) == 'Cf' for each in text):
+            return None
+        return text.strip() if not self.choices or value in self.choices else None
 
 
 LABELS = ('none', 'success', 'failure', 'discard')
@@ -173,6 +185,16 @@ def read_message(text: str) -> Message | None:
     if data.get('type') == 'ask':
         return _read_ask(data)
     return None
+
+
+def unread_ask(text: str) -> tuple[int, str] | None:
+    """Number and name of an ask that says what it wants but cannot be read; else None."""
+    data = read_object(text)
+    if data is None or data.get('type') != 'ask' or read_message(text) is not None:
+        return None
+    number, name = Whole(0, 2**53).read(data.get('id')), data.get('name')
+    named = isinstance(name, str) and name in ASKS
+    return (number, name) if number is not None and named else None
 
 
 def read_object(text: str) -> dict[str, Any] | None:

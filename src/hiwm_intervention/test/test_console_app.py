@@ -197,6 +197,25 @@ def test_a_message_that_is_too_long_ends_the_connection() -> None:
     run(body)
 
 
+def test_an_ask_that_cannot_be_read_is_answered() -> None:
+    async def body(seat: Seat) -> None:
+        await seat.enter()
+        socket = await seat.connect()
+        await socket.send_str('{"type": "ask", "id": 5, "name": "rollback", "steps": 0}')
+        reply = await socket.receive_json(timeout=5)
+        assert (reply['type'], reply['id'], reply['name'], reply['ok']) == (
+            'reply',
+            5,
+            'rollback',
+            False,
+        )
+        assert 'cannot be read' in reply['text']
+        assert seat.said == []
+        assert seat.app.ignored_messages == 1
+
+    run(body)
+
+
 def test_replies_go_to_the_page_that_asked() -> None:
     async def body(seat: Seat) -> None:
         await seat.enter()

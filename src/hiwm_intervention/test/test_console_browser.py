@@ -108,6 +108,41 @@ def test_losing_the_focus_lets_the_keys_go(operator: Operator) -> None:
     operator.page.keyboard.up('d')
 
 
+def test_what_takes_a_keys_release_lets_it_go(operator: Operator) -> None:
+    """The browser's own menu, and the command key of a Mac."""
+    operator.take_over()
+    for take in (
+        lambda: operator.page.mouse.click(300, 30, button='right'),
+        lambda: operator.page.keyboard.press('Meta'),
+    ):
+        operator.page.keyboard.down('d')
+        until(lambda: operator.page.query_selector('.cap.down'), 'a key that is down')
+        take()
+        assert operator.page.query_selector('.cap.down') is None
+        operator.page.keyboard.up('d')
+
+
+def test_stop_is_in_reach_beside_an_open_dialog(operator: Operator) -> None:
+    for stop in (
+        lambda: operator.page.keyboard.press('x'),
+        lambda: operator.page.click('#help .stop'),
+    ):
+        operator.page.click('#help-open')
+        stop()
+        operator.wait_for('locked')
+        operator.page.keyboard.press('Escape')
+        # Opened by a pointer, it leaves the keys to the picture: space unlocks.
+        until(lambda: operator.page.evaluate('document.activeElement.id') == 'frame', 'the focus')
+        operator.page.keyboard.press('Space')
+        operator.wait_for('paused')
+
+
+@pytest.mark.parametrize('control', ['#theme', 'label:has(#show-marks)', '#show-marks'])
+def test_after_a_click_the_keys_are_the_pictures(operator: Operator, control: str) -> None:
+    operator.page.click(control)
+    until(lambda: operator.page.evaluate('document.activeElement.id') == 'frame', 'the focus')
+
+
 def test_a_key_cap_that_is_pressed_and_held_drives(operator: Operator) -> None:
     before = operator.pusher()
     operator.take_over()

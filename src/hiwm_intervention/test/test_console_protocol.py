@@ -56,6 +56,25 @@ def test_messages_are_read(text: str, message: object) -> None:
     assert read_message(text) == message
 
 
+@pytest.mark.parametrize(
+    ('typed', 'kept'),
+    [
+        ('失敗\u3000右', '失敗 右'),
+        ('a\u00a0b\tc', 'a b c'),
+        ('two\nlines', 'two lines'),
+        ('👩\u200d🔧', '👩\u200d🔧'),
+        (
+            '\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645',
+            '\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645',
+        ),
+    ],
+)
+def test_what_people_type_in_their_own_language_is_kept(typed: str, kept: str) -> None:
+    message = read_message(ask(name='label', label='failure', note=typed))
+    assert isinstance(message, Ask)
+    assert message.fields['note'] == kept
+
+
 def test_a_branch_is_named_by_its_own_field() -> None:
     text = json.dumps({'type': 'ask', 'id': 3, 'name': 'branch', 'called': 'left side'})
     assert read_message(text) == Ask(3, 'branch', {'called': 'left side', 'node': 0})
@@ -102,7 +121,8 @@ def test_a_branch_is_named_by_its_own_field() -> None:
         ask(name='label', label='great'),
         ask(name='label'),
         ask(name='branch', called='x' * 65),
-        ask(name='branch', called='two\nlines'),
+        ask(name='branch', called='half a pair \ud800'),
+        ask(name='branch', called='nobody has given it \uffff'),
         '{"type": "ask", "name": "pause"}',
         '[' * 3000,
         '"' + 'x' * LONGEST_MESSAGE + '"',

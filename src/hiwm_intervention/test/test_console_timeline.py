@@ -13,6 +13,7 @@ from browser_desk import PATIENCE, until
 import numpy as np
 from playwright.sync_api import Browser, Page
 import pytest
+from test.network import Network
 
 from hiwm_core.action import Source
 from hiwm_core.observation import Observation
@@ -76,6 +77,7 @@ class Rig:
     def __init__(self, folder: Path) -> None:
         self.tree = grown_tree(folder)
         self.session = ConsoleSession(load_task('pusht'), 'monday', 0.3)
+        self.away = False
         self.asked: list[dict[str, Any]] = []
         self.fetched: list[int] = []
         self.server = ConsoleServer(
@@ -103,6 +105,9 @@ class Rig:
         self.show()
 
     def fetch(self, nodes: Sequence[int], width: int) -> None:
+        if self.away:
+            self.server.give_frames(width, {})
+            return
         response = SimpleNamespace()
         fill_frames(self.tree, SimpleNamespace(nodes=nodes, width=width), response)
         self.fetched += nodes
@@ -271,6 +276,39 @@ def test_looking_back_shows_the_very_frame(page: Page, rig: Rig) -> None:
     page.keyboard.press('Escape')
     until(lambda: looked_at(page).startswith('live at'), 'the live picture')
     assert rig.asked == [], 'to look back asks for nothing'
+
+
+def test_a_picture_that_could_not_be_had_is_asked_for_again(page: Page, rig: Rig) -> None:
+    head = rig.tree.node(rig.tree.head)
+    rig.away = True
+    for _ in range(2):
+        page.keyboard.press('Shift+ArrowLeft')
+    until(lambda: f'step {head.step - 20} of' in looked_at(page), 'twenty steps back')
+    until(lambda: page.query_selector('#past .waiting'), 'a picture that is not there')
+    assert page.get_attribute('#past canvas', 'data-node') == ''
+    rig.away = False
+    node = next(one for index, one in enumerate(rig.tree.ancestors(head.id)) if index == 20)
+    until(lambda: page.get_attribute('#past canvas', 'data-node') == str(node.id), 'its frame')
+    assert page.query_selector('#past .waiting') is None
+    page.keyboard.press('Escape')
+
+
+def test_after_a_reconnection_nothing_is_looked_at_nor_judged(chromium: Browser, rig: Rig) -> None:
+    port = int(rig.server.url.split(':')[2].split('/')[0])
+    with Network(port) as network:
+        page = chromium.new_page(viewport=VIEWPORT)
+        page.goto(rig.server.url.replace(f':{port}', f':{network.port}'))
+        page.wait_for_selector('#frame[data-count]', timeout=PATIENCE * 1e3)
+        whole = f'{len(rig.tree.nodes):,} nodes'
+        until(lambda: whole in page.inner_text('#tree-count'), 'the whole tree')
+        page.keyboard.press('ArrowDown')
+        until(lambda: looked_at(page).startswith('looking at'), 'another branch')
+        network.drop()
+        until(lambda: looked_at(page).startswith('live at'), 'the live picture')
+        page.click('button[data-label=success]')
+        until(lambda: rig.asked, 'the ask')
+        assert rig.asked.pop()['fields']['branch'] == ''
+        page.close()
 
 
 def test_a_click_looks_and_another_goes_there(page: Page, rig: Rig) -> None:

@@ -121,8 +121,9 @@ function takeTree(told) {
     thumbnails.clear();
     frames.clear();
     lanes.clear();
-    past.leave();
   }
+  // Told anew, its branches are other objects, and a node may not be there yet.
+  if (told.fresh) past.leave();
   timeline.grown();
   past.show();
   if (lost && tree.complete && desk.view.rig) sayWhatWasMissed();
@@ -346,6 +347,11 @@ function backToPicture(event) {
   if (event.detail > 0) at('frame').focus({ preventScroll: true });
 }
 
+// What keeps the focus or gets it back after its own click: then as well.
+for (const element of [at('theme'), ...document.querySelectorAll('label:has(input[type=checkbox])')]) {
+  element.addEventListener('click', (event) => setTimeout(() => backToPicture(event)));
+}
+
 // -- keyboard -----------------------------------------------------------------------------------
 
 const wander = (act) => {
@@ -381,15 +387,17 @@ listen({
   },
 });
 
-function open(id) {
+function open(id, event) {
   input.releaseAll();
+  // The browser gives the focus back to what opened it.
+  at(id).addEventListener('close', () => event && backToPicture(event), { once: true });
   at(id).showModal();
 }
 
-at('help-open').addEventListener('click', () => open('help'));
-at('sessions-open').addEventListener('click', async () => {
+at('help-open').addEventListener('click', (event) => open('help', event));
+at('sessions-open').addEventListener('click', async (event) => {
   await showSessions();
-  open('sessions');
+  open('sessions', event);
 });
 
 // -- what this browser remembers, and what goes on by itself ------------------------------------

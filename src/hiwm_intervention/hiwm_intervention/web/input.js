@@ -22,6 +22,15 @@ export class Input {
     document.addEventListener('visibilitychange', () => {
       if (document.hidden) this.releaseAll();
     });
+    // The browser's own menu takes the key's release, and so does a Mac's command key.
+    addEventListener('contextmenu', (event) => {
+      if (!event.defaultPrevented) this.keys.releaseAll();
+    });
+    for (const way of ['keydown', 'keyup']) {
+      addEventListener(way, (event) => {
+        if (event.key === 'Meta') this.keys.releaseAll();
+      });
+    }
     picture.addEventListener('pointerdown', (event) => this.press(event));
     picture.addEventListener('pointermove', (event) => this.move(event));
     for (const end of ['pointerup', 'pointercancel', 'lostpointercapture']) {

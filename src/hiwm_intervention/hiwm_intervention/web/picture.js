@@ -63,7 +63,9 @@ export class Picture {
       const { bitmap } = frame;
       const pen = canvas.getContext('2d', { alpha: false });
       canvas.dataset.node = bitmap ? frame.node : '';
-      if (!bitmap) return; // the one before stays until it is here
+      // The one before stays until it is here, but pale: it is not what the caption says.
+      figure.classList.toggle('waiting', !bitmap);
+      if (!bitmap) return;
       if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
         canvas.width = bitmap.width;
         canvas.height = bitmap.height;

@@ -16,25 +16,30 @@ export function listen({ keys, does, stop, enabled, leave }) {
       return;
     }
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (document.querySelector('dialog[open]')) return;
+    const key = keyOf(event);
+    const pressed = event.key.toLowerCase();
+    const stops = pressed === 'x' || key === 'x';
+    if (document.querySelector('dialog[open]')) {
+      if (stops && !event.repeat) stop();
+      return;
+    }
     if (isField(event.target)) {
       if (event.key === 'Escape') leave();
       return;
     }
-    const key = keyOf(event);
     if (keys.has(key)) {
       event.preventDefault();
       if (!event.repeat) keys.press(key, 'keyboard');
       return;
     }
-    const pressed = event.key.toLowerCase();
-    if (pressed === 'x' || key === 'x') {
+    if (stops) {
       event.preventDefault();
       if (!event.repeat) stop();
       return;
     }
     const act = does[pressed] ?? does[key];
-    if (!act || !enabled()) return;
+    // Only characters can be switched off: what is spoken or typed by mistake is made of them.
+    if (!act || (pressed.length === 1 && !enabled())) return;
     // Whoever walks by Tab presses buttons with these.
     const presses = [' ', 'enter'].includes(pressed);
     if (presses && event.target.matches('button, input, summary')) return;
