@@ -193,8 +193,9 @@ def unread_ask(text: str) -> tuple[int, str] | None:
     if data is None or data.get('type') != 'ask' or read_message(text) is not None:
         return None
     number, name = Whole(0, 2**53).read(data.get('id')), data.get('name')
-    named = isinstance(name, str) and name in ASKS
-    return (number, name) if number is not None and named else None
+    if number is None or not isinstance(name, str) or name not in ASKS:
+        return None
+    return number, name
 
 
 def read_object(text: str) -> dict[str, Any] | None:
