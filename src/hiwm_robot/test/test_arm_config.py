@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from emulated_arm import CONFIG, READY, joint_task, reference, write_arm
+from emulated_arm import CONFIG, READY, EmulatedArm, joint_task, reference, write_arm
 import numpy as np
 import pytest
+import yaml
 
 from hiwm_core.error import ConfigurationError
 from hiwm_core.task import load_task
+from hiwm_robot.dynamixel import control_table as table
 from hiwm_robot.dynamixel.arm_config import read_arm
 from hiwm_robot.dynamixel.arm_phase import DRIVEN, TABLE, ArmEvent, ArmPhase, after
 from hiwm_robot.dynamixel.command_space import command_space
@@ -53,8 +55,13 @@ def put(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (set_joint('model', 'AX-12A'), "is 'AX-12A'; the known ones are: XL330-M077"),
         (set_joint('direction', 2), 'it must be 1 or -1'),
         (set_joint('limits', [-4.0, 4.0]), 'change the limits or the offset'),
-        (set_joint('max_speed', 0), 'needs a max_speed larger than 0'),
-        (set_joint('current_limit', -1.0), 'needs a current_limit larger than 0 A'),
+        (set_joint('max_speed', 0), 'has a max_speed of 0 rad/s; it must be larger than 0'),
+        (set_joint('max_speed', 900.0), 'of 900 rad/s; it must be larger than 0 and at most 714'),
+        (set_joint('current_limit', -1.0), 'has a current_limit of -1 A; it must be larger than 0'),
+        (
+            set_joint('current_limit', 2500),
+            'of 2500 A; it must be larger than 0 A and at most 5.506 A, the most that its XM540',
+        ),
         (set_joint('model', 'XL430-W250'), 'which the XL430-W250 does not know'),
         (set_joint('gains', {'p': -1, 'i': 0, 'd': 0}), 'has a gain outside of 0 to 16383'),
         (set_safety('watchdog', 0), 'safety.watchdog is 0 s; it must be longer than two turns'),
@@ -93,6 +100,25 @@ def test_a_mistake_in_the_file_is_one_sentence_that_says_where(
         read_arm(path)
     assert sentence in refusal.value.message and str(path) in refusal.value.message
     assert '\n' not in refusal.value.message
+
+
+def test_the_largest_values_that_are_taken_fit_their_registers(tmp_path: Path) -> None:
+    data = reference()
+    data['joints'][0] |= {'current_limit': 5.506, 'max_speed': 714.0}
+    arm = EmulatedArm(read_arm(write_arm(tmp_path, data)), load_task('pusht'), READY)
+    arm.arm.connect()
+    waist = arm.bus.servos[1]
+    assert waist.value(table.CURRENT_LIMIT) == table.MODELS['XM540-W270'].largest_current
+    assert 32700 < waist.value(table.PROFILE_VELOCITY) <= table.LARGEST_VELOCITY
+
+
+def test_a_leaders_current_in_milliamperes_is_refused_too(tmp_path: Path) -> None:
+    path = CONFIG.with_name('reference_leader.yaml')
+    data = yaml.safe_load(path.read_text())
+    data['urdf'] = str(path.with_name(data['urdf']))
+    data['joints'][1]['current_limit'] = 950
+    with pytest.raises(ConfigurationError, match=r"joint 'shoulder' has a current_limit of 950 A"):
+        read_arm(write_arm(tmp_path, data))
 
 
 def test_counts_and_angles_are_each_others_inverse() -> None:
@@ -228,10 +254,13 @@ def test_every_pair_that_the_table_lacks_changes_nothing() -> None:
                 assert after(phase, event) is phase
 
 
-def test_a_stop_and_a_fault_are_left_by_a_reset_alone() -> None:
-    for phase in (ArmPhase.STOPPED, ArmPhase.FAULT):
-        ways_out = {event for event in ArmEvent if after(phase, event) in DRIVEN | {ArmPhase.OFF}}
-        assert ways_out == {ArmEvent.RESET, ArmEvent.DISABLE}
+def ways_out(phase: ArmPhase) -> set[ArmEvent]:
+    return {event for event in ArmEvent if after(phase, event) in DRIVEN | {ArmPhase.OFF}}
+
+
+def test_a_stop_is_left_by_its_reset_and_a_fault_only_where_all_is_set_up_anew() -> None:
+    assert ways_out(ArmPhase.STOPPED) == {ArmEvent.RESET, ArmEvent.DISABLE}
+    assert ways_out(ArmPhase.FAULT) == {ArmEvent.RECOVER}
     for phase in DRIVEN:
         assert after(phase, ArmEvent.STOP) is ArmPhase.STOPPED
         assert after(phase, ArmEvent.FAULT) is ArmPhase.FAULT

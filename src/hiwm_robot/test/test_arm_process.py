@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 import mmap
 import os
+import subprocess
 import time
 
 from emulated_arm import CONFIG
@@ -15,6 +16,7 @@ import pytest
 
 from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_core.task import load_task
+from hiwm_robot.dynamixel import arm_process
 from hiwm_robot.dynamixel.arm_config import read_arm
 from hiwm_robot.dynamixel.arm_memory import KEPT_TIMES, SENTENCE, ArmMemory, sentence
 from hiwm_robot.dynamixel.arm_order import Answer, Order, OrderKind
@@ -154,6 +156,18 @@ def test_a_stop_counts_before_the_loop_has_heard_it_and_so_does_its_reset(arm: A
 def test_a_loop_that_stands_still_is_told(arm: ArmProcess) -> None:
     play(arm, phase=PHASES.index(ArmPhase.FOLLOWING), stamp=time.monotonic() - 5.0)
     assert 'has not turned for 5.' in arm.refusal
+
+
+def test_a_loop_that_does_not_end_may_have_left_torque(
+    arm: ArmProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arm_process, 'LONGEST_END', 0.01)
+    with subprocess.Popen(['sleep', '600']) as arm._process:
+        try:
+            assert 'has not ended within 0.01 s; its servos may still have torque' in arm.close()
+        finally:
+            arm._process.kill()
+    assert arm.close() == '', 'once'
 
 
 def test_a_loop_that_hears_nothing_blocks_nobody(arm: ArmProcess) -> None:

@@ -93,7 +93,7 @@ def test_the_lens_is_found(fit: LensFit) -> None:
     assert fit.lens.fx == pytest.approx(LENS.fx, rel=0.003)
     assert fit.lens.fy == pytest.approx(LENS.fy, rel=0.003)
     assert (fit.lens.cx, fit.lens.cy) == pytest.approx((LENS.cx, LENS.cy), abs=2.0)
-    assert lens_difference(fit.lens, LENS) < 1.0
+    assert lens_difference(fit.lens, LENS) < 1.5
     assert fit.error < 0.15
     assert 0.02 < fit.held_out_error < 0.2
     assert abs(fit.lens.fx - LENS.fx) < 5.0 * fit.deviation[0]
@@ -218,7 +218,7 @@ def test_a_folder_becomes_the_adapters_file_a_picture_and_figures(
     assert command(monkeypatch, *arguments) == 0
     config = read_adapter_file(out)
     assert config.name == 'overhead' and config.lens is not None and config.table is not None
-    assert lens_difference(config.lens, LENS) < 1.0
+    assert lens_difference(config.lens, LENS) < 1.5
     assert config.table.translation == pytest.approx(TABLE.translation, abs=0.005)
     assert cv2.imread(str(out.with_suffix('.png'))).shape[1] > 1000
     told = json.loads(figures.read_text())
@@ -253,7 +253,7 @@ def test_a_bag_serves_as_well(
     out = tmp_path / 'camera.yaml'
     assert command(monkeypatch, tmp_path / 'bag', '--out', out, *placed()) == 0
     config = read_adapter_file(out)
-    assert config.lens is not None and lens_difference(config.lens, LENS) < 1.0
+    assert config.lens is not None and lens_difference(config.lens, LENS) < 1.5
 
 
 class Hand(threading.Thread):

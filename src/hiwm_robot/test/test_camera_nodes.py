@@ -22,6 +22,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from hiwm_core import contract
 from hiwm_core.task import load_task
+from hiwm_rig.base_node import FAILED
 from hiwm_rig.conversion import camera_info_message, frame_of, image_message, nanoseconds_of
 from hiwm_robot.camera import realsense, realsense_camera_node
 from hiwm_robot.camera.adapter_file import write_adapter_file
@@ -165,6 +166,44 @@ def test_a_camera_that_is_unplugged_comes_back_by_itself(
     graph.until(lambda: len(graph.images) > before, 'it shows', lambda: camera.show(picture))
     assert said[-1] == 'Software D435 0042 shows frames again'
     assert said.count(said[1]) == 1, 'a sentence once'
+
+
+def test_a_camera_that_is_read_no_more_ends_its_node(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera = SoftwareRealSense(LENS)
+    node = graph.add(RealSenseCameraNode(camera.devices))
+    said: list[str] = []
+    monkeypatch.setattr(node, 'get_logger', lambda: Said(said))
+
+    def defect(*_: object) -> None:
+        raise ZeroDivisionError('a defect')
+
+    monkeypatch.setattr(node._time, 'stamp', defect)
+    picture = np.zeros((480, 640, 3), np.uint8)
+    camera.show(picture)
+    deadline = time.monotonic() + PATIENCE
+    while rclpy.ok():
+        assert time.monotonic() < deadline
+        graph.executor.spin_once(timeout_sec=0.02)
+    assert node.exit_code == FAILED
+    assert said == ["the camera is read no more: ZeroDivisionError('a defect'); start it again"]
+
+
+def test_a_node_that_goes_while_a_frame_comes_has_not_failed(graph: Graph) -> None:
+    camera = SoftwareRealSense(LENS)
+    node = graph.add(RealSenseCameraNode(camera.devices))
+    publish = node._image.publish
+
+    def as_it_goes(message: Image) -> None:
+        node._ended.set()
+        node._image.destroy()
+        publish(message)
+
+    node._image.publish = as_it_goes
+    camera.show(np.zeros((480, 640, 3), np.uint8))
+    node._reader.join(PATIENCE)
+    assert not node._reader.is_alive() and node.exit_code == 0
 
 
 class Said:

@@ -187,6 +187,40 @@ def test_a_loop_that_is_told_to_end_takes_the_torque_off(servos: Servos, arm_fil
     assert servos.has_torque(False)
 
 
+@pytest.mark.parametrize('how', ['the node interrupted', 'the node killed', 'the loop told to end'])
+def test_a_servo_that_could_not_be_told_is_the_last_word(
+    servos: Servos, arm_file: Path, how: str
+) -> None:
+    with program('dynamixel_arm', f'arm:={arm_file}') as arm:
+        servos.until(lambda state: state['6']['torque'], 'the arm has torque')
+        assert servos.tell('miss 3') == 'ok'
+        if how == 'the loop told to end':
+            os.kill(loop_of(arm), signal.SIGTERM)
+        else:
+            arm.send_signal(signal.SIGINT if how == 'the node interrupted' else signal.SIGKILL)
+        # To the end of all who may write there: a loop whose node is gone says it itself.
+        _, errors = arm.communicate(timeout=PATIENCE)
+    assert arm.returncode == (-signal.SIGKILL if how == 'the node killed' else 1)
+    assert 'servo 3 (elbow) could not be told and may still have torque; switch its' in errors
+    assert [number for number, servo in servos.state().items() if servo['torque']] == ['3']
+
+
+def test_a_cable_that_is_plugged_in_again_takes_the_torque_off(
+    servos: Servos, arm_file: Path
+) -> None:
+    with program('dynamixel_arm', f'arm:={arm_file}') as arm:
+        servos.until(lambda state: state['6']['torque'], 'the arm has torque')
+        assert servos.tell('unplug') == 'ok'
+        servos.until(have_tripped, 'every servo has stopped by itself')
+        assert servos.has_torque(True)
+        assert servos.tell('plug') == 'ok'
+        servos.until(lambda _: servos.has_torque(False), 'the torque is off')
+        assert arm.poll() is None, 'the node goes on'
+        arm.send_signal(signal.SIGINT)
+        _, errors = arm.communicate(timeout=PATIENCE)
+        assert arm.returncode == 0, errors
+
+
 def test_a_dry_run_never_has_torque(servos: Servos, arm_file: Path) -> None:
     with program('dynamixel_arm', f'arm:={arm_file}', 'dry_run:=true') as arm:
         servos.until(lambda state: state['6']['bus_watchdog'] > 0, 'the arm is set up')

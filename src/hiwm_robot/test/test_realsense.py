@@ -81,6 +81,60 @@ def test_an_unplugged_camera_is_named_and_comes_back() -> None:
     stream.close()
 
 
+class Going:
+    """A device that is there, and whose answers are the library's errors."""
+
+    def supports(self, key: object) -> bool:
+        return True
+
+    def get_info(self, key: object) -> str:
+        raise RuntimeError(
+            'failed to open usb interface: 0, error: RS2_USB_STATUS_NO_DEVICE!\nmore'
+        )
+
+
+def test_a_camera_that_goes_while_it_is_asked_is_lost_and_no_defect() -> None:
+    camera = SoftwareRealSense(LENS)
+    stream = ColourStream('', PROFILE, camera.devices)
+    stream.open()
+    camera.plugged_in[:] = [Going()]
+    assert stream.loss() == (
+        'the camera Software D435 0042 answers no more (failed to open usb interface: 0, error: '
+        'RS2_USB_STATUS_NO_DEVICE); it is looked for'
+    )
+    stream.close()
+    with pytest.raises(HiwmError, match=r'0042 does not start \(failed to open usb interface'):
+        stream.open()
+    assert not stream.is_open
+    camera.plugged_in[:] = [camera.device]
+    stream.open()
+    camera.show(picture(9))
+    assert stream.read() is not None
+    stream.close()
+
+
+def test_devices_that_cannot_be_listed_are_a_sentence() -> None:
+    def devices() -> list[object]:
+        raise RuntimeError('hwmon command failed')
+
+    with pytest.raises(HiwmError, match=r'RealSense does not start \(hwmon command failed\)'):
+        ColourStream('', PROFILE, devices).open()
+
+
+def test_a_frame_that_cannot_be_had_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = SoftwareRealSense(LENS)
+    stream = ColourStream('', PROFILE, camera.devices)
+    stream.open()
+
+    class Broken:
+        def try_wait_for_frame(self, patience: int) -> tuple[bool, object]:
+            raise RuntimeError('null pointer passed for argument "frame_ref"')
+
+    monkeypatch.setattr(stream, '_queue', Broken())
+    assert stream.read() is None
+    stream.close()
+
+
 def test_two_cameras_need_a_serial_number() -> None:
     first, second = SoftwareRealSense(LENS, serial='1'), SoftwareRealSense(LENS, serial='2')
     both = [first.device, second.device]

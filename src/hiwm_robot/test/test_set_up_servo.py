@@ -147,6 +147,17 @@ def test_the_command_looks_and_sets_up(
     assert [one.value(table.ID) for one in wire] == [5, 5], 'nothing was changed'
 
 
+def test_an_id_that_would_be_there_twice_on_the_way_is_refused(
+    wire: list[EmulatedServo], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The baud rate follows the id: both would hear it, and both would change theirs."""
+    wire[:] = [servo(1), servo(4, 'XM430-W350')]
+    assert command(monkeypatch, '--servo', 1, '--id', 4, '--baud-rate', 1_000_000) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert 'the id 4 belongs to another servo at 57600 baud (XM430-W350); choose another' in said
+    assert [one.value(table.ID) for one in wire] == [1, 4], 'nothing was changed'
+
+
 def test_a_bus_without_servos_and_a_port_that_is_not_there(
     wire: list[EmulatedServo], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,6 +23,20 @@ LEAST_CORNERS = 8
 METRES_PER_INCH = 0.0254
 # Of a square, white around a drawn board.
 MARGIN = 0.5
+# OpenCV before this names the functions otherwise (4.6), or tells some corners pixels away from
+# where they are (4.8).
+OLDEST = (4, 10)
+# Before this it counts the corners of a board from the first pixel's edge, and all else from its
+# middle.
+AT_ZERO = (4, 14)
+# The newest wheel that goes with numpy 1, which a native ROS 2 Jazzy is built for.
+WHEEL = 'opencv-python-headless==4.11.0.86'
+
+
+def opencv_version() -> tuple[int, int]:
+    """Major and minor."""
+    major, minor = cv2.__version__.split('.')[:2]
+    return int(major), int(minor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +46,7 @@ class Sighting:
     Attributes:
         name: Of the picture.
         ids: (N,), which corners.
-        pixels: (N, 2), where.
+        pixels: (N, 2), where; the middle of the first pixel is at 0.
     """
 
     name: str
@@ -50,6 +64,9 @@ class Board:
         square: m, a side of a square.
         marker: m, a side of a marker.
         dictionary: Which markers, as OpenCV names them without 'DICT_'.
+
+    Raises:
+        ConfigurationError: There can be no such board, or this OpenCV sees none.
     """
 
     columns: int
@@ -59,6 +76,11 @@ class Board:
     dictionary: str
 
     def __post_init__(self) -> None:
+        if opencv_version() < OLDEST:
+            raise ConfigurationError(
+                f'OpenCV {cv2.__version__} does not see a ChArUco board well; 4.10 or later is '
+                f'needed: python3 -m pip install --user --break-system-packages {WHEEL}'
+            )
         if min(self.columns, self.rows) < 3:
             raise ConfigurationError('the board needs at least 3 squares across and down')
         if not 0.0 < self.marker < self.square:
@@ -106,7 +128,8 @@ class Board:
         numbers = np.asarray(ids, np.int64).ravel()
         if self._pattern.checkCharucoCornersCollinear(numbers.astype(np.int32)):
             return None
-        return Sighting(name, numbers, np.asarray(found, np.float64).reshape(-1, 2))
+        pixels = np.asarray(found, np.float64).reshape(-1, 2)
+        return Sighting(name, numbers, pixels if opencv_version() >= AT_ZERO else pixels - 0.5)
 
     @cached_property
     def _markers(self) -> cv2.aruco.Dictionary:

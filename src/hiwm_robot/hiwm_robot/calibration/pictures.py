@@ -37,10 +37,10 @@ def read_folder(path: Path) -> Iterator[tuple[str, ByteArray]]:
     if not files:
         raise HiwmError(f'{path} holds no image files ({", ".join(ENDINGS)})')
     for file in files:
-        pixels = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
+        pixels = cv2.imread(str(file), cv2.IMREAD_COLOR)
         if pixels is None:
             raise HiwmError(f'{file} cannot be read as an image; remove it')
-        yield file.name, np.asarray(pixels, np.uint8)
+        yield file.name, np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def read_bag(path: Path, topic: str) -> Iterator[tuple[str, ByteArray]]:

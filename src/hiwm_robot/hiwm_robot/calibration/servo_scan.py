@@ -14,7 +14,7 @@ from typing import Any
 from dynamixel_sdk import COMM_RX_TIMEOUT, COMM_SUCCESS, Protocol2PacketHandler
 
 from hiwm_robot.dynamixel import control_table as table
-from hiwm_robot.dynamixel.arm_config import LARGEST_ID
+from hiwm_robot.dynamixel.arm_check import LARGEST_ID
 from hiwm_robot.dynamixel.bus import SETTLE
 from hiwm_robot.dynamixel.emulator.packet import BROADCAST, Decoder, Instruction
 

@@ -57,12 +57,20 @@ def choose(
 
 
 def check(found: Sequence[FoundServo], servo: FoundServo, number: int, baud_rate: int) -> None:
-    """Whether a servo may get an id and a baud rate. Raises HiwmError if another one has them."""
+    """Whether a servo may get an id and a baud rate.
+
+    It gets its id first, and so has it at its present baud rate for a moment.
+
+    Raises:
+        HiwmError: Another servo has the id at one of the two baud rates.
+    """
+    rates = {servo.baud_rate, baud_rate}
     for other in found:
-        if other != servo and (other.number, other.baud_rate) == (number, baud_rate):
+        if other != servo and other.number == number and other.baud_rate in rates:
             raise HiwmError(
-                f'the id {number} belongs to another servo at {baud_rate} baud '
-                f'({table.model_name(other.model)}); choose another id'
+                f'the id {number} belongs to another servo at {other.baud_rate} baud '
+                f'({table.model_name(other.model)}); choose another id, or leave one servo on the '
+                'bus'
             )
 
 

@@ -19,7 +19,7 @@ from hiwm_robot.calibration.command_line import Parser, add_results, number, run
 from hiwm_robot.calibration.servo_picture import draw_servos
 from hiwm_robot.calibration.servo_scan import BAUD_RATES, FoundServo, ServoScan
 from hiwm_robot.calibration.servo_setup import check, choose, set_up
-from hiwm_robot.dynamixel.arm_config import LARGEST_ID
+from hiwm_robot.dynamixel.arm_check import LARGEST_ID
 from hiwm_robot.dynamixel.control_table import model_name
 from hiwm_robot.dynamixel.port import ServoPort
 

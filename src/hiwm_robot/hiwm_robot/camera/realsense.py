@@ -122,48 +122,59 @@ class ColourStream:
 
         Raises:
             ConfigurationError: There is no such camera, or it has no such stream.
-            HiwmError: The camera is in use, or does not start.
+            HiwmError: The camera is in use, does not start, or is pulled meanwhile.
         """
-        device = self._find()
-        sensor, profile = self._choose(device)
-        intrinsics = profile.as_video_stream_profile().get_intrinsics()
-        queue = self._library.frame_queue(1)
         try:
-            sensor.open(profile)
-            try:
-                sensor.start(queue)
-            except RuntimeError:
-                sensor.close()
-                raise
+            self._open()
         except RuntimeError as error:
+            # The library's only kind of error, of every question to a camera that goes.
             raise HiwmError(
                 f'the camera {self.name} does not start ({_reason(error)}); end other programs '
                 'that use it, or plug it in anew'
             ) from error
+
+    def _open(self) -> None:
+        device = self._find()
+        sensor, profile = self._choose(device)
+        intrinsics = profile.as_video_stream_profile().get_intrinsics()
+        queue = self._library.frame_queue(1)
+        sensor.open(profile)
+        try:
+            sensor.start(queue)
+        except RuntimeError:
+            sensor.close()
+            raise
         self._sensor, self._queue = sensor, queue
         self._started = False
         self.lens = _lens(intrinsics)
 
     def read(self) -> Picture | None:
-        """The newest frame, waited for; None: none came in time."""
+        """The newest frame, waited for; None: none came in time, or it cannot be had."""
         assert self._queue is not None
         patience = max(SILENCE, SILENT_PERIODS / self._profile.rate)
         if not self._started:
             patience = max(patience, FIRST_SILENCE)
-        found, frame = self._queue.try_wait_for_frame(round(patience * 1e3))
-        if not found:
+        try:
+            found, frame = self._queue.try_wait_for_frame(round(patience * 1e3))
+            if not found:
+                return None
+            self._started = True
+            # As a NumPy array it keeps the library's frame alive.
+            pixels = np.asanyarray(frame.as_video_frame().get_data())
+            hardware = frame.get_frame_timestamp_domain() == (
+                self._library.timestamp_domain.hardware_clock
+            )
+            return Picture(pixels, frame.get_timestamp() / 1e3, not hardware)
+        except RuntimeError:
             return None
-        self._started = True
-        # As a NumPy array it keeps the library's frame alive.
-        pixels = np.asanyarray(frame.as_video_frame().get_data())
-        hardware = frame.get_frame_timestamp_domain() == (
-            self._library.timestamp_domain.hardware_clock
-        )
-        return Picture(pixels, frame.get_timestamp() / 1e3, not hardware)
 
     def loss(self) -> str:
         """Why no frame comes, in one sentence."""
-        if self._serial in {_info(self._library, device)[1] for device in self._devices()}:
+        try:
+            there = {_info(self._library, device)[1] for device in self._devices()}
+        except RuntimeError as error:
+            return f'the camera {self.name} answers no more ({_reason(error)}); it is looked for'
+        if self._serial in there:
             return f'the camera {self.name} sends no frames; it is started anew'
         return f'the camera {self.name} was unplugged; plug it in again'
 

@@ -13,13 +13,15 @@ import threading
 import time
 from typing import Any
 
+import rclpy
 from rclpy.node import Node
 
 from hiwm_core.contract import CAMERA_INFO, IMAGE, Topic
 from hiwm_core.error import HiwmError
 from hiwm_core.parameter import Parameter
-from hiwm_rig.base_node import SHUTDOWN_ERRORS, declare, publisher, run_node
+from hiwm_rig.base_node import FAILED, SHUTDOWN_ERRORS, declare, publisher, run_node
 from hiwm_rig.conversion import image_message, time_message
+from hiwm_rig.wake import Wake
 from hiwm_robot.camera.camera_message import info_message
 from hiwm_robot.camera.realsense import ColourStream, HostTime, connected_devices, read_profile
 
@@ -38,10 +40,14 @@ class RealSenseCameraNode(Node):
 
     Args:
         devices: What is plugged in now.
+
+    Attributes:
+        exit_code: FAILED once the camera is read no more.
     """
 
     def __init__(self, devices: Callable[[], Sequence[Any]] = connected_devices) -> None:
         super().__init__('realsense_camera')
+        self.exit_code = 0
         values = declare(self, PARAMETERS)
         profile = read_profile(values['rgb_camera.color_profile'])
         self._stream = ColourStream(values['serial_no'].lstrip('_'), profile, devices)
@@ -53,6 +59,7 @@ class RealSenseCameraNode(Node):
             self, Topic(f'{root}/camera_info', CAMERA_INFO.type, CAMERA_INFO.quality)
         )
         self._said = ''
+        self._end = Wake(self, rclpy.try_shutdown)
         self._ended = threading.Event()
         self._reader = threading.Thread(target=self._read, name='realsense', daemon=True)
         self._reader.start()
@@ -74,9 +81,15 @@ class RealSenseCameraNode(Node):
                     self._take_frame()
                 else:
                     self._reopen()
-        except SHUTDOWN_ERRORS:
-            # The node goes while a frame comes.
-            pass
+        except Exception as error:
+            goes = self._ended.is_set() or not self.context.ok()
+            if goes and isinstance(error, SHUTDOWN_ERRORS):
+                # The node goes while a frame comes.
+                return
+            # A node that lives on without its camera would be taken for one that is there.
+            self.exit_code = FAILED
+            self.get_logger().error(f'the camera is read no more: {error!r}; start it again')
+            self._end.call()
         finally:
             self._stream.close()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 import time
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from hiwm_core.error import ConfigurationError, ErrorCode, HiwmError
 from hiwm_robot.dynamixel.arm_command import CommandFollower
 from hiwm_robot.dynamixel.arm_config import ArmConfig
-from hiwm_robot.dynamixel.arm_phase import DRIVEN, ArmEvent, ArmPhase, after
+from hiwm_robot.dynamixel.arm_phase import DRIVEN, ArmEvent, ArmPhase, after, refusal
 from hiwm_robot.dynamixel.arm_safety import GoalLimiter, HealthWatch, Measured
 from hiwm_robot.dynamixel.arm_servos import ArmServos
 from hiwm_robot.dynamixel.bus import BusError, ServoBus
@@ -33,14 +34,8 @@ FloatArray = NDArray[np.float64]
 # Of the bus watchdog's time without a whole exchange, after which it may have tripped.
 WATCHDOG_DOUBT = 0.5
 KEPT_TIMES = 6000
-
-
-def refusal(name: str, phase: ArmPhase, message: str, stop_reason: str) -> str:
-    """Why an arm takes no commands, in one sentence; empty: it does."""
-    if phase in DRIVEN and not stop_reason:
-        return ''
-    why = message or stop_reason or 'it has no torque yet'
-    return f"the arm '{name}' takes no commands: {why}"
+# s at the end, for servos that do not say that their torque is off.
+LAST_TRIES = 3.0
 
 
 class Arm:
@@ -57,7 +52,8 @@ class Arm:
 
     Attributes:
         phase: What it is doing.
-        message: One sentence on why it is stopped or at fault; else empty.
+        message: One sentence on why it is stopped or at fault, or, once it is closed, on what may
+            still have torque; else empty.
         measured: The newest measurement; None before the first.
         goal: rad (J,), what was sent last; None before the first.
         answer_times: s from a command to the first goal on its way, the newest ones.
@@ -143,7 +139,7 @@ class Arm:
     def recover(self) -> None:
         """After a fault: open the port again if need be, set everything up, torque on."""
         if self.phase is ArmPhase.FAULT:
-            self._wishes.append(ArmEvent.RESET)
+            self._wishes.append(ArmEvent.RECOVER)
 
     def executed(self) -> FloatArray | None:
         """What the servos were sent, in the task's values (A,); None before the first goal."""
@@ -162,47 +158,57 @@ class Arm:
             ConfigurationError: The port, a servo or its model is not as the file says.
         """
         try:
-            self._servos.set_up()
-            self.measured = self._servos.read_patiently()
-            self._measured_at = self._clock()
-        except (BusError, PortLostError) as error:
+            self._set_up()
+        except HiwmError as error:
             self._servos.close()
             raise ConfigurationError(error.message) from error
-        except ConfigurationError:
-            self._servos.close()
-            raise
 
     def enable(self) -> None:
         """Torque on, at the measured position.
 
         Raises:
-            ConfigurationError: An emergency stop is set, a joint stands where it cannot be held, or
-                a servo does not take the torque.
+            ConfigurationError: It is at fault, an emergency stop is set, a joint stands where it
+                cannot be held, or a servo does not take the torque.
         """
+        if self.phase is ArmPhase.FAULT:
+            raise ConfigurationError(
+                f'{self.message}; an arm that is not active is configured anew for that'
+            )
+        try:
+            self._enable()
+        except (BusError, PortLostError) as error:
+            self._servos.torque_off.begin()
+            raise ConfigurationError(error.message) from error
+
+    def disable(self) -> None:
+        """Torque off; the port stays open."""
+        self._servos.torque_off.begin()
+        self._go(ArmEvent.DISABLE, '')
+
+    def close(self) -> None:
+        """Torque off and the port closed, whatever happens on the way.
+
+        Servos that do not answer are told again for `LAST_TRIES`; `message` names those that could
+        not be told.
+        """
+        try:
+            self._servos.torque_off.finish(self._clock, LAST_TRIES)
+        finally:
+            self._servos.close()
+            self.phase, self.message = ArmPhase.OFF, self._servos.stiff
+
+    def _set_up(self) -> None:
+        self._servos.set_up()
+        self.measured = self._servos.read_patiently()
+        self._measured_at = self._clock()
+
+    def _enable(self) -> None:
         if self._stop_reason:
             raise ConfigurationError(
                 f'the emergency stop is set ({self._stop_reason}); reset it first'
             )
-        try:
-            self._torque_on()
-        except (BusError, PortLostError) as error:
-            self._servos.torque_off.begin()
-            raise ConfigurationError(error.message) from error
+        self._torque_on()
         self._go(ArmEvent.ENABLE, '')
-
-    def disable(self) -> None:
-        """Torque off; the port stays open."""
-        if self._servos.is_open:
-            self._servos.torque_off.begin()
-        self._go(ArmEvent.DISABLE, '')
-
-    def close(self) -> None:
-        """Torque off and the port closed, whatever happens on the way."""
-        try:
-            self.disable()
-        finally:
-            self._servos.close()
-            self.phase = ArmPhase.OFF
 
     # -- one turn --------------------------------------------------------------------------------
 
@@ -217,26 +223,26 @@ class Arm:
         elapsed, self._ticked_at = now - self._ticked_at, now
         try:
             self._grant_wishes()
-            if not self._servos.is_open:
-                return
-            self._servos.torque_off.go_on()
-            if self.phase is ArmPhase.OFF:
+            self._servos.torque_off.go_on(now)
+            if self.phase is ArmPhase.OFF or not self._servos.is_open:
                 return
             if elapsed > WATCHDOG_DOUBT * self.config.limits.bus_watchdog:
                 self._doubtful = True
             measured = self._try_to_measure()
             if measured is None:
                 return
-            if self._doubtful:
+            if self._doubtful and self.phase is not ArmPhase.FAULT:
                 self._rearm()
             listen()
             self._watch(measured, elapsed)
             if self.phase in DRIVEN or self.phase is ArmPhase.STOPPED:
                 self._drive(measured, elapsed)
+                with suppress(BusError):
+                    self._servos.look_at_next()
         except PortLostError as error:
             self._fail(error.message)
             self._servos.close()
-        except BusError as error:
+        except HiwmError as error:
             self._fail(error.message)
         except Exception as error:
             self._fail(f"the arm's control loop failed: {error!r}; reset the arm")
@@ -252,7 +258,7 @@ class Arm:
                 self._hold_now()
             elif wish is ArmEvent.RESET and self.phase is ArmPhase.STOPPED:
                 self._start_again()
-            elif wish is ArmEvent.RESET and self.phase is ArmPhase.FAULT:
+            elif wish is ArmEvent.RECOVER and self.phase is ArmPhase.FAULT:
                 self._recover_now()
 
     def _stop_now(self) -> None:
@@ -273,13 +279,10 @@ class Arm:
         self._go(ArmEvent.RESET, '')
 
     def _recover_now(self) -> None:
-        self._go(ArmEvent.RESET, '')
-        try:
-            self._servos.close()
-            self.connect()
-            self.enable()
-        except ConfigurationError as error:
-            self._fail(error.message)
+        self._go(ArmEvent.RECOVER, '')
+        self._servos.close()
+        self._set_up()
+        self._enable()
 
     def _hold_now(self) -> None:
         if self.phase in DRIVEN:
@@ -367,19 +370,15 @@ class Arm:
 
     def _torque_on(self) -> None:
         measured = self.measured = self._servos.read_patiently()
-        wrong = self._limiter.beyond_limits(measured.angles)
-        if wrong is not None:
-            joint = self.config.joints[wrong]
-            raise ConfigurationError(
-                f"joint '{joint.name}' stands at {measured.angles[wrong]:.2f} rad, outside of its "
-                f'limits {joint.low:g} to {joint.high:g}; move it by hand, or correct its offset'
-            )
+        if wrong := self._limiter.beyond_limits(measured.angles):
+            raise ConfigurationError(wrong)
         goal = self._limiter.rest(measured.angles)
         self._servos.torque_on(goal, dry_run=self._dry_run)
         self._follower.forget()
         self._health.forget()
         self.goal = self._servos.send(goal)
         self._ticked_at = self._measured_at = self._sent_at = self._clock()
+        self._doubtful = False
 
     def _fail(self, sentence: str) -> None:
         if self.phase is ArmPhase.FAULT:

@@ -3,7 +3,10 @@
 
     OFF -enable-> STARTING -aligned-> FOLLOWING -silence-> HOLDING -command-> FOLLOWING
     an emergency stop from anywhere with torque -> STOPPED -reset-> STARTING
-    a fault from anywhere -> FAULT -reset-> OFF
+    a fault from anywhere -> FAULT -recover-> OFF
+
+A reset takes an emergency stop back and nothing else: the torque that a fault has taken comes only
+to an arm that is set up anew.
 
 The table below is the whole of it; a pair that it does not name changes nothing.
 """
@@ -36,7 +39,8 @@ class ArmEvent(Enum):
     SILENCE = 'silence'  # no command for the watchdog's time
     STOP = 'stop'
     FAULT = 'fault'
-    RESET = 'reset'
+    RESET = 'reset'  # of an emergency stop
+    RECOVER = 'recover'  # from a fault: everything is set up anew
     DISABLE = 'disable'
 
 
@@ -59,8 +63,7 @@ TABLE: dict[tuple[ArmPhase, ArmEvent], ArmPhase] = {
     (ArmPhase.STOPPED, ArmEvent.RESET): ArmPhase.STARTING,
     (ArmPhase.STOPPED, ArmEvent.FAULT): ArmPhase.FAULT,
     (ArmPhase.STOPPED, ArmEvent.DISABLE): ArmPhase.OFF,
-    (ArmPhase.FAULT, ArmEvent.RESET): ArmPhase.OFF,
-    (ArmPhase.FAULT, ArmEvent.DISABLE): ArmPhase.OFF,
+    (ArmPhase.FAULT, ArmEvent.RECOVER): ArmPhase.OFF,
 }
 # Commands are taken here.
 DRIVEN = frozenset({ArmPhase.STARTING, ArmPhase.FOLLOWING, ArmPhase.HOLDING})
@@ -69,3 +72,11 @@ DRIVEN = frozenset({ArmPhase.STARTING, ArmPhase.FOLLOWING, ArmPhase.HOLDING})
 def after(phase: ArmPhase, event: ArmEvent) -> ArmPhase:
     """The phase after an event."""
     return TABLE.get((phase, event), phase)
+
+
+def refusal(name: str, phase: ArmPhase, message: str, stop_reason: str) -> str:
+    """Why an arm takes no commands, in one sentence; empty: it does."""
+    if phase in DRIVEN and not stop_reason:
+        return ''
+    why = message or stop_reason or 'it has no torque yet'
+    return f"the arm '{name}' takes no commands: {why}"

@@ -22,13 +22,12 @@ from numpy.typing import NDArray
 
 from hiwm_core.error import ConfigurationError, ErrorCode, HiwmError
 from hiwm_core.task import Task
-from hiwm_robot.dynamixel.arm import refusal
 from hiwm_robot.dynamixel.arm_config import ArmConfig
 from hiwm_robot.dynamixel.arm_memory import ArmMemory, sentence
 from hiwm_robot.dynamixel.arm_order import LARGEST, Answer, Order, OrderKind, socket_pair
-from hiwm_robot.dynamixel.arm_phase import PHASES, ArmPhase
+from hiwm_robot.dynamixel.arm_phase import PHASES, ArmPhase, refusal
 from hiwm_robot.dynamixel.arm_safety import Measured
-from hiwm_robot.dynamixel.control_loop import BEGIN
+from hiwm_robot.dynamixel.control_loop import BEGIN, STIFF
 
 FloatArray = NDArray[np.float64]
 
@@ -36,7 +35,8 @@ PROGRAM = 'hiwm_robot.dynamixel.control_loop_program'
 # s, an interpreter that starts on a busy machine, and servos that are set up.
 LONGEST_START = 60.0
 LONGEST_CALL = 20.0  # s, an arm that is set up anew after a fault
-LONGEST_END = 5.0  # s
+# s; the last tries to take the torque off, `arm.LAST_TRIES`, have to be over by then.
+LONGEST_END = 5.0
 # s without a turn, after which the loop counts as stuck.
 STUCK = 1.0
 
@@ -103,12 +103,14 @@ class ArmProcess:
         if self._process is None or self._end_wished:
             return ''
         code = self._process.poll()
-        if code is None:
-            return ''
-        if code == 0:
+        return '' if code is None else self._how_it_ended(code)
+
+    def _how_it_ended(self, code: int) -> str:
+        if code in {0, STIFF}:
+            torque = 'its torque is off; start the arm anew' if code == 0 else self._stiff
             return (
                 f"the control loop of the arm '{self.config.name}' has ended, for somebody told it "
-                'to, and its torque is off; start the arm anew'
+                f'to, and {torque}'
             )
         how = f'by {signal.Signals(-code).name}' if code < 0 else f'with code {code}'
         return (
@@ -122,21 +124,46 @@ class ArmProcess:
         """Of the loop; 0 before the start."""
         return 0 if self._process is None else self._process.pid
 
-    def close(self) -> None:
-        """End the loop, with the torque off and the port closed."""
+    def close(self) -> str:
+        """End the loop, with the torque off and the port closed.
+
+        Returns:
+            What may still have torque, in one sentence; empty: nothing, or `ended` has said so.
+        """
         if self._end_wished:
-            return
+            return ''
+        told = bool(self.ended)
         self._end_wished = True
         with suppress(HiwmError):
             self._order(OrderKind.END)
-        if self._process is not None:
-            # One that is held up ends by itself as soon as it can: nobody gives it orders.
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(LONGEST_END)
-        else:
+        left = self._wait_for_end(told)
+        self._orders.close()
+        return left
+
+    def _wait_for_end(self, told: bool) -> str:
+        """What may still have torque then; `told`: that the loop is gone was said before."""
+        if self._process is None:
             self._far_end.close()
             self._memory.close_file()
-        self._orders.close()
+            return ''
+        try:
+            code = self._process.wait(LONGEST_END)
+        except subprocess.TimeoutExpired:
+            # One that is held up ends by itself as soon as it can: nobody gives it orders.
+            return (
+                f"the control loop of the arm '{self.config.name}' has not ended within "
+                f'{LONGEST_END:g} s; its servos may still have torque; switch their supply off'
+            )
+        if code == STIFF:
+            return self._stiff
+        # With 1 it was never set up, which its start has said.
+        return '' if told or code in {0, 1} else self._how_it_ended(code)
+
+    @property
+    def _stiff(self) -> str:
+        """What the loop has left stiff, as it said last."""
+        state = self._memory.look()
+        return '' if state is None else sentence(state['message'])
 
     # -- orders ----------------------------------------------------------------------------------
 

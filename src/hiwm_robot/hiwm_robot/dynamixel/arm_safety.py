@@ -55,6 +55,7 @@ class GoalLimiter:
     def __init__(
         self, config: ArmConfig, tool_position: Callable[[FloatArray], FloatArray]
     ) -> None:
+        self._joints = config.joints
         self._low, self._high = _countable_limits(config)
         self._speed = config.max_speed
         self._start_speed = np.minimum(config.max_speed, config.limits.start_speed)
@@ -104,10 +105,16 @@ class GoalLimiter:
             return goal
         return wanted
 
-    def beyond_limits(self, angles: FloatArray) -> int | None:
-        """The first joint that stands too far outside of its limits to be held; or none."""
+    def beyond_limits(self, angles: FloatArray) -> str:
+        """Why an arm at measured angles (J,) cannot be held, in one sentence; empty: it can."""
         wrong = np.flatnonzero((angles < self._low - OUTSIDE) | (angles > self._high + OUTSIDE))
-        return int(wrong[0]) if len(wrong) else None
+        if not len(wrong):
+            return ''
+        joint = self._joints[wrong[0]]
+        return (
+            f"joint '{joint.name}' stands at {angles[wrong[0]]:.2f} rad, outside of its limits "
+            f'{joint.low:g} to {joint.high:g}; move it by hand, or correct its offset'
+        )
 
     def _beyond_fence(self, angles: FloatArray) -> float:
         """m, how far the tool is outside."""

@@ -8,23 +8,25 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from hiwm_core.error import ConfigurationError
+from hiwm_core.error import ConfigurationError, ErrorCode, HiwmError
 from hiwm_robot.dynamixel import control_table as table
+from hiwm_robot.dynamixel.arm_check import CATCH_UP
 from hiwm_robot.dynamixel.arm_config import ArmConfig, Joint
 from hiwm_robot.dynamixel.arm_safety import Measured
 from hiwm_robot.dynamixel.bus import ATTEMPTS, BusError, ServoBus
 from hiwm_robot.dynamixel.control_table import OperatingMode, model_name
-from hiwm_robot.dynamixel.torque_off import TorqueOff
+from hiwm_robot.dynamixel.torque_off import TorqueOff, tell_all
 
 FloatArray = NDArray[np.float64]
 
 REBOOT_PAUSE = 0.5  # s, until a servo that was rebooted answers again
-# Of a joint's `max_speed`, below what counts as overspeed.
-CATCH_UP = 1.1
 
 
 def open_and_check(bus: ServoBus, config: ArmConfig, advice: str) -> None:
     """Open the port and look whether every servo is of the model that the arm's file names.
+
+    Before anybody is asked all servos are told to let go: one that does not answer keeps no other
+    stiff.
 
     Args:
         advice: What to do if one is not; ends the sentence.
@@ -34,6 +36,7 @@ def open_and_check(bus: ServoBus, config: ArmConfig, advice: str) -> None:
         BusError, PortLostError: A servo does not answer.
     """
     bus.open()
+    tell_all(bus)
     for joint in config.joints:
         number = bus.ping(joint.servo)
         if number != joint.model.number:
@@ -66,11 +69,24 @@ class ArmServos:
         self._offsets = np.array([joint.offset for joint in config.joints])
         self.torque_off = TorqueOff(bus, config.servos)
         self._watchdog = round(config.limits.bus_watchdog / table.WATCHDOG_TICK)
+        self._looked_at = 0
 
     @property
     def is_open(self) -> bool:
         """Whether the port is."""
         return self._bus.is_open
+
+    @property
+    def stiff(self) -> str:
+        """Which servos may have torque although none is to have any, in one sentence; or empty."""
+        if not self.torque_off.wanted or not (left := self.torque_off.unsure):
+            return ''
+        names = [f'{one.servo} ({one.name})' for one in self._config.joints if one.servo in left]
+        who, whose = ('servo', 'its') if len(names) == 1 else ('servos', 'their')
+        return (
+            f'{who} {", ".join(names)} could not be told and may still have torque; switch {whose} '
+            'supply off'
+        )
 
     def close(self) -> None:
         """Close the port."""
@@ -86,6 +102,7 @@ class ArmServos:
         open_and_check(self._bus, self._config, 'correct the file or the wiring')
         for joint in self._config.joints:
             self._set_up(joint)
+        self.torque_off.confirm()
 
     def _set_up(self, joint: Joint) -> None:
         if self._bus.read(joint.servo, table.HARDWARE_ERROR):
@@ -163,7 +180,8 @@ class ArmServos:
 
     def torque_on(self, goal: FloatArray, *, dry_run: bool) -> None:
         """Bus watchdog, goal (J,) in rad, and then the torque. Raises BusError, PortLostError."""
-        self.torque_off.forget()
+        if not dry_run:
+            self.torque_off.forget()
         for joint, angle in zip(self._config.joints, goal, strict=True):
             self._bus.write(joint.servo, table.BUS_WATCHDOG, 0)
             self._bus.write(joint.servo, table.BUS_WATCHDOG, self._watchdog)
@@ -174,14 +192,45 @@ class ArmServos:
         """Clear those that have tripped, since such a servo takes no goals; whether one had.
 
         Raises:
+            HiwmError: A servo has started anew: its watchdog is none that was set.
             BusError, PortLostError.
         """
-        tripped = [
-            servo
-            for servo in self._config.servos
-            if self._bus.read(servo, table.BUS_WATCHDOG) == table.WATCHDOG_TRIPPED
-        ]
+        tripped = []
+        for joint in self._config.joints:
+            count = self._bus.read(joint.servo, table.BUS_WATCHDOG)
+            if count == table.WATCHDOG_TRIPPED:
+                tripped.append(joint.servo)
+            elif count != self._watchdog:
+                raise _started_anew(joint)
         for servo in tripped:
             self._bus.write(servo, table.BUS_WATCHDOG, 0)
             self._bus.write(servo, table.BUS_WATCHDOG, self._watchdog)
         return bool(tripped)
+
+    def look_at_next(self) -> None:
+        """Of the servos that are to have torque, see whether the next one has: another each time.
+
+        A servo whose power dips is back before its silence tells anybody.
+
+        Raises:
+            HiwmError: It has started anew.
+            BusError: It was not heard this once.
+            PortLostError.
+        """
+        if self.torque_off.wanted or not self.torque_off.unsure:
+            return
+        joint = self._config.joints[self._looked_at % len(self._config.joints)]
+        self._looked_at += 1
+        if self._bus.read(joint.servo, table.TORQUE_ENABLE, attempts=1):
+            return
+        # What an error has switched off says so itself, by its alert.
+        if not self._bus.read(joint.servo, table.HARDWARE_ERROR, attempts=1):
+            raise _started_anew(joint)
+
+
+def _started_anew(joint: Joint) -> HiwmError:
+    return HiwmError(
+        f'servo {joint.servo} ({joint.name}) has started anew; look to its power, then reset the '
+        'arm',
+        ErrorCode.NOT_READY,
+    )

@@ -127,9 +127,9 @@ class ServoBus:
             self._port.rest(SETTLE)
         raise AssertionError('unreachable')
 
-    def read(self, servo: int, register: Register) -> int:
+    def read(self, servo: int, register: Register, attempts: int = ATTEMPTS) -> int:
         """A register's count. Raises BusError, PortLostError."""
-        for attempt in range(ATTEMPTS):
+        for attempt in range(attempts):
             self._port.is_using = False
             data, result, error = self._packets.readTxRx(
                 self._port, servo, register.address, register.size
@@ -137,7 +137,7 @@ class ServoBus:
             # A damaged packet may be whole and yet not the one that was asked for.
             if result == COMM_SUCCESS and not error & ~ALERT and len(data) == register.size:
                 return register.unpack(bytes(data), register.address)
-            if attempt == ATTEMPTS - 1:
+            if attempt == attempts - 1:
                 raise self._failure(servo, result, error, f'{register.name} cannot be read')
             self._port.rest(SETTLE)
         raise AssertionError('unreachable')

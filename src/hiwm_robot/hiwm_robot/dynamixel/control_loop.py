@@ -2,8 +2,8 @@
 """The control loop of an arm: turns at its rate, which hear orders and tell what they have done.
 
 It ends when it is told to, and also when whoever gives orders is gone; then the arm first comes to
-rest. However it ends, the torque is off afterwards. (Where it is killed outright, each servo stops
-by its own watchdog.)
+rest. However it ends, the torque is taken off, and what could not be told is named. (Where it is
+killed outright, each servo stops by its own watchdog.)
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from hiwm_robot.dynamixel.arm_phase import PHASES, ArmPhase
 # s for which the measured position is held before the torque goes, once nobody gives orders.
 REST = 0.5
 BEGIN = 0  # number of the answer that says how the start went
+STIFF = 3  # exit code: a servo may still have torque
 
 
 class ControlLoop:
@@ -32,6 +33,9 @@ class ControlLoop:
         arm: Belongs to the loop.
         orders: Where orders come from, and answers go; does not block.
         memory: Where every turn is told.
+
+    Attributes:
+        abandoned: Whoever gave orders is gone.
     """
 
     def __init__(self, arm: Arm, orders: socket.socket, memory: ArmMemory) -> None:
@@ -39,6 +43,7 @@ class ControlLoop:
         self._orders = orders
         self._memory = memory
         self._period = 1.0 / arm.config.rate
+        self.abandoned = False
         self._calls: list[Order] = []
         self._heard = 0
         self._overruns = 0
@@ -65,8 +70,12 @@ class ControlLoop:
         self._send(Answer(BEGIN, ErrorCode.NONE, said))
         return True
 
-    def run(self) -> None:
-        """Turn until the end; then torque off and port closed."""
+    def run(self) -> str:
+        """Turn until the end; then torque off and port closed.
+
+        Returns:
+            Which servos may still have torque, in one sentence; empty: none.
+        """
         try:
             due = time.monotonic()
             while not self._ended and time.monotonic() < self._rest_until:
@@ -84,6 +93,7 @@ class ControlLoop:
         finally:
             self._arm.close()
             self._tell()
+        return self._arm.message
 
     # -- one turn --------------------------------------------------------------------------------
 
@@ -116,6 +126,7 @@ class ControlLoop:
             except OSError:
                 data = b''
             if not data:
+                self.abandoned = True
                 self.come_to_rest()
                 return
             order = Order.unpack(data)

@@ -24,7 +24,7 @@ from hiwm_robot.dynamixel.arm_memory import ArmMemory
 from hiwm_robot.dynamixel.arm_order import Answer
 from hiwm_robot.dynamixel.bus import ServoBus
 from hiwm_robot.dynamixel.command_space import command_space
-from hiwm_robot.dynamixel.control_loop import BEGIN, ControlLoop
+from hiwm_robot.dynamixel.control_loop import BEGIN, STIFF, ControlLoop
 from hiwm_robot.dynamixel.port import ServoPort
 
 PRIORITY = 50  # in real time, as ros2_control's
@@ -77,7 +77,12 @@ def _make_arm(arguments: argparse.Namespace) -> Arm:
 
 
 def main() -> int:
-    """Run until the orders end; 1 where the arm cannot be set up, which is answered."""
+    """Run until the orders end.
+
+    Returns:
+        0: no servo has torque. 1: the arm cannot be set up, which is answered. STIFF: a servo may
+        still have torque, which the arm's memory says.
+    """
     arguments = _arguments()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     orders = socket.socket(fileno=arguments.orders)
@@ -94,8 +99,12 @@ def main() -> int:
         signal.signal(number, lambda *_: loop.come_to_rest())
     if not loop.begin(_prepare):
         return 1
-    loop.run()
-    return 0
+    left = loop.run()
+    if left and loop.abandoned:
+        # Where the node ended, its terminal may have gone too.
+        with suppress(OSError):
+            print(f'dynamixel_arm: {left}', file=sys.stderr)
+    return STIFF if left else 0
 
 
 if __name__ == '__main__':

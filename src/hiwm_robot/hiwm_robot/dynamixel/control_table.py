@@ -18,6 +18,8 @@ RADIANS_PER_TICK = math.tau / TICKS_PER_TURN
 RADIANS_PER_SECOND = 0.229 * math.tau / 60.0
 # s, the unit of the bus watchdog.
 WATCHDOG_TICK = 0.020
+# Counts, what Profile Velocity takes.
+LARGEST_VELOCITY = 32767
 # s, the unit of the return delay time.
 RETURN_DELAY_TICK = 2e-6
 
@@ -179,6 +181,7 @@ class Model:
         number: Value of the register Model Number.
         current_unit: A for one count of current; None: register 126 holds a load, there is no
             current limit, and it cannot be driven by current.
+        largest_current: Counts, the largest that the register Current Limit takes; 0 without one.
         top_speed: rad/s without load, about; the emulator alone uses it.
         stall_torque: N m, at the recommended voltage.
         stall_current: A, at that torque.
@@ -187,6 +190,7 @@ class Model:
     name: str
     number: int
     current_unit: float | None
+    largest_current: int
     top_speed: float
     stall_torque: float
     stall_current: float
@@ -203,23 +207,23 @@ class Model:
 
 _RPM = math.tau / 60.0
 _MODELS = (
-    Model('XL330-M077', 1190, 1.0e-3, 383.0 * _RPM, 0.215, 1.47),
-    Model('XL330-M288', 1200, 1.0e-3, 103.0 * _RPM, 0.52, 1.47),
-    Model('XC330-M181', 1230, 1.0e-3, 129.0 * _RPM, 0.60, 1.80),
-    Model('XC330-M288', 1240, 1.0e-3, 81.0 * _RPM, 0.93, 1.80),
-    Model('XC330-T181', 1210, 1.0e-3, 104.0 * _RPM, 0.76, 0.80),
-    Model('XC330-T288', 1220, 1.0e-3, 65.0 * _RPM, 0.92, 0.80),
-    Model('XL430-W250', 1060, None, 61.0 * _RPM, 1.5, 1.4),
-    Model('XC430-W150', 1070, None, 106.0 * _RPM, 1.6, 1.4),
-    Model('XC430-W240', 1080, None, 70.0 * _RPM, 1.9, 1.4),
-    Model('XM430-W210', 1030, 2.69e-3, 77.0 * _RPM, 3.0, 2.3),
-    Model('XM430-W350', 1020, 2.69e-3, 46.0 * _RPM, 4.1, 2.3),
-    Model('XH430-W210', 1010, 2.69e-3, 50.0 * _RPM, 2.5, 1.3),
-    Model('XH430-W350', 1000, 2.69e-3, 30.0 * _RPM, 3.4, 1.3),
-    Model('XM540-W150', 1130, 2.69e-3, 53.0 * _RPM, 7.3, 4.4),
-    Model('XM540-W270', 1120, 2.69e-3, 30.0 * _RPM, 10.6, 4.4),
-    Model('XH540-W150', 1110, 2.69e-3, 70.0 * _RPM, 7.1, 4.9),
-    Model('XH540-W270', 1100, 2.69e-3, 39.0 * _RPM, 9.9, 4.9),
+    Model('XL330-M077', 1190, 1.0e-3, 1750, 383.0 * _RPM, 0.215, 1.47),
+    Model('XL330-M288', 1200, 1.0e-3, 1750, 103.0 * _RPM, 0.52, 1.47),
+    Model('XC330-M181', 1230, 1.0e-3, 2352, 129.0 * _RPM, 0.60, 1.80),
+    Model('XC330-M288', 1240, 1.0e-3, 2352, 81.0 * _RPM, 0.93, 1.80),
+    Model('XC330-T181', 1210, 1.0e-3, 910, 104.0 * _RPM, 0.76, 0.80),
+    Model('XC330-T288', 1220, 1.0e-3, 910, 65.0 * _RPM, 0.92, 0.80),
+    Model('XL430-W250', 1060, None, 0, 61.0 * _RPM, 1.5, 1.4),
+    Model('XC430-W150', 1070, None, 0, 106.0 * _RPM, 1.6, 1.4),
+    Model('XC430-W240', 1080, None, 0, 70.0 * _RPM, 1.9, 1.4),
+    Model('XM430-W210', 1030, 2.69e-3, 1193, 77.0 * _RPM, 3.0, 2.3),
+    Model('XM430-W350', 1020, 2.69e-3, 1193, 46.0 * _RPM, 4.1, 2.3),
+    Model('XH430-W210', 1010, 2.69e-3, 648, 50.0 * _RPM, 2.5, 1.3),
+    Model('XH430-W350', 1000, 2.69e-3, 648, 30.0 * _RPM, 3.4, 1.3),
+    Model('XM540-W150', 1130, 2.69e-3, 2047, 53.0 * _RPM, 7.3, 4.4),
+    Model('XM540-W270', 1120, 2.69e-3, 2047, 30.0 * _RPM, 10.6, 4.4),
+    Model('XH540-W150', 1110, 2.69e-3, 2047, 70.0 * _RPM, 7.1, 4.9),
+    Model('XH540-W270', 1100, 2.69e-3, 2047, 39.0 * _RPM, 9.9, 4.9),
 )
 MODELS = {model.name: model for model in _MODELS}
 MODEL_NAMES = {model.number: model.name for model in _MODELS}

@@ -70,13 +70,19 @@ class DynamixelArmNode(RigNode):
         self._arm = ArmProcess(
             arm_path(self._values['arm']), config, self._task, dry_run=self._values['dry_run']
         )
-        self._acquired.callback(self._arm.close)
+        self._acquired.callback(self._close_arm)
         served = self._arm.start()
         dry = '; dry run, no torque' if self._values['dry_run'] else ''
         self.get_logger().info(
             f"arm '{config.name}' on {config.port}: {len(config.joints)} servos at "
             f'{config.rate:g} Hz, {served}{dry}'
         )
+
+    def _close_arm(self) -> None:
+        """What may still have torque is the last thing that a person has to know."""
+        if left := self._arm.close():
+            self.exit_code = 1
+            self.get_logger().error(left)
 
     def _make_topics(self) -> RigPublisher:
         topics = LivePublisher(

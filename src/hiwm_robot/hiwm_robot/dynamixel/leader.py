@@ -25,12 +25,12 @@ from hiwm_robot.dynamixel.gravity import GravityCompensation
 from hiwm_robot.dynamixel.leader_phase import LeaderEvent, LeaderPhase, after
 from hiwm_robot.dynamixel.leader_servos import LeaderServos
 from hiwm_robot.dynamixel.leader_watch import LeaderWatch
+from hiwm_robot.dynamixel.port import REOPEN_PERIOD
 
 FloatArray = NDArray[np.float64]
 
 # s without a reading, after which the arm counts as out of hand.
 STALE = 0.2
-REOPEN_PERIOD = 1.0  # s between attempts to open a port that has vanished
 RAMP = 0.5  # s in which the currents rise, so that a hand feels them come
 # Of the bus watchdog's time without a reading, after which it may have tripped.
 WATCHDOG_DOUBT = 0.5
@@ -157,7 +157,7 @@ class Leader:
                     return
                 self._tried_at = now
                 self.connect()
-            self._servos.finish_torque_off()
+            self._servos.finish_torque_off(now)
             measured = self._servos.read()
         except BusError as error:
             self.sentence = error.message

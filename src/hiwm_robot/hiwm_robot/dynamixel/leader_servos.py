@@ -51,6 +51,7 @@ class LeaderServos:
             self._bus.write(servo, table.TORQUE_ENABLE, 0)
             if self._bus.read(servo, table.RETURN_DELAY):
                 self._bus.write(servo, table.RETURN_DELAY, 0)
+        self._servos.torque_off.confirm()
 
     def read(self) -> Measured:
         """What all servos report now. Raises BusError, PortLostError."""
@@ -96,12 +97,11 @@ class LeaderServos:
 
     def torque_off(self) -> None:
         """As well as it can be done; nothing happens if the port is closed."""
-        if self._bus.is_open:
-            self._servos.torque_off.begin()
+        self._servos.torque_off.begin()
 
-    def finish_torque_off(self) -> None:
-        """Go on with what `torque_off` could not be sure of. Raises PortLostError."""
-        self._servos.torque_off.go_on()
+    def finish_torque_off(self, now: float) -> None:
+        """Go on with what `torque_off` could not be sure of, at `now` (s). Raises PortLostError."""
+        self._servos.torque_off.go_on(now)
 
     def tripped(self, joints: Sequence[int]) -> int | None:
         """The first of these joints whose bus watchdog has tripped; or none.

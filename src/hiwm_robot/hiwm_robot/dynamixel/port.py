@@ -23,6 +23,7 @@ from hiwm_core.error import ConfigurationError, HiwmError
 ANSWER_MARGIN = 0.015
 # s; on a busy host a thread may wait long for its turn between writing and looking at the clock.
 WRITE_TIMEOUT = 0.5
+REOPEN_PERIOD = 1.0  # s between attempts to open a port that has vanished
 # What pyserial and the system raise for a device that has vanished under an open port.
 GONE = (OSError, termios.error, ValueError, TypeError)
 NOTHING_TO_DO = 'plug it in, or name another in the arm file or by the parameter `port`'

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from hiwm_core.error import ConfigurationError
 from hiwm_robot.dynamixel.emulator.bus import EmulatedBus
 from hiwm_robot.dynamixel.port import ANSWER_MARGIN, PortLostError
 
@@ -55,8 +56,9 @@ class VirtualPort:
     # -- as the SDK calls them -------------------------------------------------------------------
 
     def openPort(self) -> bool:  # noqa: N802
-        """See `ServoPort`. Raises PortLostError while it is unplugged."""
-        self._check()
+        """See `ServoPort`. Raises ConfigurationError while it is unplugged."""
+        if self.unplugged:
+            raise ConfigurationError('there is no port virtual; plug it in')
         self.is_open = True
         self._arrived.clear()
         self._answers.clear()
@@ -114,6 +116,6 @@ class VirtualPort:
             self._arrived += self._answers.popleft()[1]
 
     def _check(self) -> None:
-        if self.unplugged:
-            self.is_open = False
+        # One that was closed is as good as gone, as with a real one.
+        if self.unplugged or not self.is_open:
             raise PortLostError('the port virtual has vanished; plug it in again')
