@@ -5,7 +5,8 @@
     GET /NAME                 its files
     GET /ws                   the WebSocket of `console_protocol`
     GET /ws/iws               the WebSocket of `console_iws`
-    GET /frame/KEY/NODE       a node's picture as PNG, `?width=48` to reduce it; KEY is the tree's
+    GET /frame/KEY/NODE       a node's picture as PNG, `?width=48` to reduce it; KEY is the tree's;
+                              404: there is none, 503: the rig gives none now
     GET /sessions             the table of all sessions as JSON
 
 Everything here runs on one event loop. Requests are never logged: the first one of every page
@@ -133,8 +134,8 @@ class ConsoleApp:
         self._scene.take_frame(frame, stamp)
         self._wake_all()
 
-    def take_frames(self, width: int, frames: Mapping[int, bytes]) -> None:
-        """PNG pictures of nodes that were wanted; those that are missing cannot be had."""
+    def take_frames(self, width: int, frames: Mapping[int, bytes] | None) -> None:
+        """PNG pictures of the nodes that were wanted, as far as there are any; None: no answer."""
         self._frames.give(width, frames)
 
     def take_answered(self, page: str, stamp: int, times: list[float]) -> None:
@@ -190,10 +191,12 @@ class ConsoleApp:
         width = request.query.get('width', '0')
         if not width.isascii() or not width.isdigit() or len(width) > 5 or int(width) > WIDEST:
             return web.Response(status=400, text='That is no width.\n', headers=HEADERS)
-        data = None
+        data: bytes | None = b''
         if request.match_info['key'] == self._scene.feed.key:
             data = await self._frames.get(int(request.match_info['node']), int(width))
         if data is None:
+            return web.Response(status=503, text='The rig gives no frames now.\n', headers=HEADERS)
+        if not data:
             return web.Response(status=404, text='There is no such frame.\n', headers=HEADERS)
         return web.Response(body=data, content_type='image/png', headers=FOREVER)
 

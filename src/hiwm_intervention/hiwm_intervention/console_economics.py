@@ -32,7 +32,6 @@ from hiwm_intervention.console_tree import TreeView
 FILE_NAME = 'console.json'
 NAME = re.compile(r'[A-Za-z0-9.:+_-]+')
 LONGEST_GAP = 2.0  # s between two frames that still count as one session
-SAME = 1.0  # s, within which two counts of one multiplexer are the same: what is kept is rounded
 
 
 @dataclass(frozen=True)
@@ -86,18 +85,16 @@ class Economics:
         self._session = ''
         self._seen = -math.inf
         self._session_time = 0.0
-        self._human_time = 0.0
-        self._earlier = 0.0  # human time before the multiplexer of now began to count
-        self._heard: float | None = None  # what it said last
-        self._kept: float | None = None  # human time of a console before, until it is heard
+        self._counted = 0.0  # s, what the multiplexer said last
+        self._before = 0.0  # s of human time to be added to that; less than 0 leaves some of it out
+        self._kept = 0.0  # s that an earlier console knew of, until the multiplexer is heard
         self._now: Yield | None = None
 
     def see_step(self, session: str, now: float) -> None:
         """The rig showed a frame."""
         if session != self._session:
             if self._session:
-                self._human_time = self._earlier = 0.0
-                self._kept = None
+                self._before, self._kept = -self._counted, 0.0
             self._session = session
             self._session_time = 0.0
         elif now - self._seen <= LONGEST_GAP:
@@ -108,21 +105,18 @@ class Economics:
         """What the multiplexer has counted so far; it begins at 0 when it is started again."""
         if not math.isfinite(seconds):
             return
-        self._heard = seconds
-        if self._kept is not None:
-            # One that has counted as much was there all the time, and counted that too.
-            self._earlier = 0.0 if seconds > self._kept - SAME else self._kept
-            self._kept = None
-        elif seconds < self._human_time - self._earlier:
-            self._earlier = self._human_time
-        self._human_time = self._earlier + seconds
+        if seconds < self._counted:
+            self._before += self._counted
+        self._counted = seconds
+        # One that has counted as much as was kept was there all the time, and counted that too.
+        if self._before + seconds < self._kept:
+            self._before += self._kept
+        self._kept = 0.0
 
     def resume(self, kept: Yield) -> None:
         """The session was kept before: go on from there."""
         self._session_time += kept.session_time
-        self._kept = self._human_time = kept.human_time
-        if self._heard is not None:
-            self.see_human_time(self._heard)
+        self._kept = kept.human_time
 
     def count(self, task: str, tree: TreeView) -> Yield:
         """The sums as they are now; what it takes grows with branches and takeovers, not steps."""
@@ -151,7 +145,7 @@ class Economics:
             session=self._session,
             task=task,
             session_time=self._session_time,
-            human_time=self._human_time,
+            human_time=max(self._before + self._counted, self._kept),
             accepted_time=accepted * self._period,
             corrections=corrections,
             branches=len(forks),

@@ -48,13 +48,14 @@ class FrameStore:
         self._wanted.clear()
 
     async def get(self, node: int, width: int) -> bytes | None:
-        """The picture of a node as PNG; None if it cannot be had."""
+        """The picture of a node as PNG; empty: there is none; None: nobody could say in time."""
         key = (node, width)
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
-        future = self._asked.get(key) or self._wanted.get(key)
-        if future is None:
+        future = self._wanted.get(key) or self._asked.get(key)
+        # One that is done is of the tree before, whose batch is still on its way.
+        if future is None or future.done():
             future = asyncio.get_running_loop().create_future()
             self._wanted[key] = future
             self._ask_soon()
@@ -63,14 +64,22 @@ class FrameStore:
         except TimeoutError:
             return None
 
-    def give(self, width: int, frames: Mapping[int, bytes]) -> None:
-        """What came of the batch on its way; nodes that are missing cannot be had."""
+    def give(self, width: int, frames: Mapping[int, bytes] | None) -> None:
+        """What came of the batch on its way.
+
+        Args:
+            width: Of the batch.
+            frames: PNG pictures; there is none of nodes that are missing. None: no answer came.
+        """
+        answer = frames or {}
         for key, future in self._asked.items():
-            data = frames.get(key[0]) if key[1] == width else None
-            if data is not None:
+            # Another tree has begun meanwhile, in which the node is another one.
+            if future.done():
+                continue
+            data = answer.get(key[0], b'') if key[1] == width else b''
+            if data:
                 self._keep(key, data)
-            if not future.done():
-                future.set_result(data)
+            future.set_result(None if frames is None else data)
         self._asked.clear()
         if self._wanted:
             self._ask_soon()

@@ -320,7 +320,7 @@ class ConsoleNode(Node):
 
     def _fetch_frames(self, wanted: _Wanted) -> None:
         def settle(outcome: Outcome) -> None:
-            frames = {}
+            frames = None
             if outcome.success:
                 found, pictures = outcome.fields['nodes'], outcome.fields['frames']
                 frames = {

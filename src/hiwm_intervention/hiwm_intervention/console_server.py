@@ -110,8 +110,8 @@ class ConsoleServer:
         """The frame of that stamp is the first to answer the page's inputs of these times."""
         self._call(self._app.take_answered, page, stamp, times)
 
-    def give_frames(self, width: int, frames: Mapping[int, bytes]) -> None:
-        """PNG pictures of nodes, for `Callbacks.on_frames`."""
+    def give_frames(self, width: int, frames: Mapping[int, bytes] | None) -> None:
+        """PNG pictures of nodes, for `Callbacks.on_frames`; None: no answer came."""
         self._call(self._app.take_frames, width, frames)
 
     def reply(self, page: str, number: int, name: str, ok: bool, text: str) -> None:

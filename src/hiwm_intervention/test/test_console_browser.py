@@ -122,6 +122,26 @@ def test_what_takes_a_keys_release_lets_it_go(operator: Operator) -> None:
         operator.page.keyboard.up('d')
 
 
+MENU = """(selector) => {
+  const event = new PointerEvent('contextmenu', { bubbles: true, cancelable: true });
+  document.querySelector(selector).dispatchEvent(event);
+  return !event.defaultPrevented;
+}"""
+
+
+@pytest.mark.parametrize('held', ['#frame', '.cap'])
+def test_a_finger_that_rests_opens_no_menu_and_goes_on(operator: Operator, held: str) -> None:
+    operator.take_over()
+    box = operator.page.locator(held).first.bounding_box()
+    assert box is not None
+    operator.page.mouse.move(box['x'] + box['width'] / 2, box['y'] + box['height'] / 2)
+    operator.page.mouse.down()
+    assert operator.page.evaluate(MENU, held) is False
+    assert (operator.page.query_selector('.cap.down') is not None) == (held == '.cap')
+    operator.page.mouse.up()
+    assert operator.page.evaluate(MENU, '#frame') is True
+
+
 def test_stop_is_in_reach_beside_an_open_dialog(operator: Operator) -> None:
     for stop in (
         lambda: operator.page.keyboard.press('x'),

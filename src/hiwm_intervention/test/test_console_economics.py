@@ -115,6 +115,40 @@ def test_the_sums_are_kept_and_taken_up_again(
     assert [row['session'] for row in ledger.table()] == ['monday']
 
 
+def human_time(economics: Economics) -> float:
+    return economics.count('pusht', TreeView()).human_time
+
+
+@pytest.mark.parametrize('before', [0.75, 100.0])
+def test_a_multiplexer_that_is_new_as_well_adds_to_what_was_kept(before: float) -> None:
+    first = Economics(0.1)
+    first.see_step('monday', 0.0)
+    first.see_human_time(before)
+    kept = first.count('pusht', TreeView())
+    again = Economics(0.1)
+    again.see_step('monday', 0.0)
+    again.resume(kept)
+    again.see_human_time(0.0)
+    again.see_human_time(0.5)
+    assert human_time(again) == pytest.approx(before + 0.5)
+
+
+def test_what_was_counted_in_another_session_is_left_out() -> None:
+    economics = Economics(0.1)
+    economics.see_human_time(30.0)
+    economics.see_step('tuesday', 0.0)
+    kept = economics.count('pusht', TreeView())
+    economics.see_step('monday', 1.0)
+    assert human_time(economics) == 0.0
+    economics.see_human_time(31.0)
+    assert human_time(economics) == pytest.approx(1.0)
+    # Back in the first one, by the same multiplexer.
+    economics.see_step('tuesday', 2.0)
+    economics.resume(kept)
+    economics.see_human_time(31.5)
+    assert human_time(economics) == pytest.approx(30.5)
+
+
 @pytest.mark.parametrize('name', ['../monday', '..', '', 'a/b', 'x\n'])
 def test_no_name_leads_out_of_the_folder(name: str, tree: TreeView, tmp_path: Path) -> None:
     ledger = Ledger(str(tmp_path / 'sessions'))

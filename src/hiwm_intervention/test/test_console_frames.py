@@ -69,6 +69,53 @@ def test_another_trees_frames_are_not_shown() -> None:
     run(body)
 
 
+@pytest.mark.parametrize('frames', [None, {}])
+def test_a_rig_that_is_away_says_nothing_of_a_frame(frames: dict[int, bytes] | None) -> None:
+    async def body(seat: Seat) -> None:
+        key = await key_of(seat)
+        seat.silent = True
+        request = asyncio.create_task(seat.client.get(f'/frame/{key}/5?width=48'))
+        await seat.until(lambda: seat.wanted)
+        seat.app.take_frames(48, frames)
+        # There is none, or nobody can say: the latter may be asked again.
+        assert (await request).status == (503 if frames is None else 404)
+        seat.silent = False
+        assert (await seat.client.get(f'/frame/{key}/5?width=48')).status == 200
+
+    run(body)
+
+
+def test_no_answer_in_time_says_nothing_of_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('hiwm_intervention.console_frames.PATIENCE', 0.05)
+
+    async def body(seat: Seat) -> None:
+        key = await key_of(seat)
+        seat.silent = True
+        assert (await seat.client.get(f'/frame/{key}/5?width=48')).status == 503
+        seat.app.take_frames(48, {5: b'late'})
+        answer = await seat.client.get(f'/frame/{key}/5?width=48')
+        assert await answer.read() == b'late', 'what came late is kept'
+
+    run(body)
+
+
+def test_a_picture_of_the_tree_before_is_not_kept_for_the_new_one() -> None:
+    async def body(seat: Seat) -> None:
+        key = await key_of(seat)
+        seat.silent = True
+        request = asyncio.create_task(seat.client.get(f'/frame/{key}/5?width=48'))
+        await seat.until(lambda: seat.wanted)
+        seat.app.take_tree({**NEWS, 'generation': 1})
+        assert (await request).status == 503
+        later = asyncio.create_task(seat.client.get(f'/frame/{key[:-1]}1/5?width=48'))
+        await asyncio.sleep(0.05)
+        seat.silent = False
+        seat.app.take_frames(48, {5: b'of the tree before'})
+        assert await (await later).read() == b'picture 5 of 48'
+
+    run(body)
+
+
 @pytest.mark.parametrize('query', ['width=-1', 'width=x', 'width=99999', 'width=%C2%B2'])
 def test_a_width_that_is_none_is_refused(query: str) -> None:
     async def body(seat: Seat) -> None:

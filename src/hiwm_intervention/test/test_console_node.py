@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The console's process: a physical rig's emergency stop, and services that come late."""
+"""The console's process: a physical rig's emergency stop, and services that come late or never."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Arm:
 
     def show(self, *, can_rollback: bool) -> None:
         state = RigState(task='pusht', rig='arm', session='s', epoch=1, mode=1, pace=1)
-        state.can_rollback = can_rollback
+        state.node, state.branch, state.can_rollback = 1, 'run-1', can_rollback
         self.states.publish(state)
         # Again and again: the console may be found before it has found the arm.
         self.node.create_timer(0.2, lambda: self.states.publish(state))
@@ -131,3 +131,28 @@ def test_a_request_waits_for_a_service_that_is_not_found_yet(arm: Arm, console: 
         arm.until(asked.done, 'an answer')
         assert asked.result()['ok'], asked.result()['text']
     assert events == [Takeover.Request.EVENT_RESUME]
+
+
+async def status_of_a_frame(console: Console) -> int:
+    """Of the answer to a page that asks for a node's frame, once it knows the tree."""
+    async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as session:
+        await session.get(console.base, params={'token': TOKEN})
+        origin = {'Origin': console.base.rstrip('/')}
+        async with session.ws_connect(f'{console.base}ws', headers=origin) as socket:
+            async for message in socket:
+                if isinstance(message.data, bytes):
+                    view, _ = unpack_view(message.data)
+                    await socket.send_json({'type': 'seen', 'seq': view['seq']})
+                    if 'tree' in view:
+                        break
+            async with session.get(f'{console.base}frame/{view["tree"]["key"]}/1') as answer:
+                return answer.status
+
+
+def test_without_the_rigs_frames_a_page_may_ask_again(arm: Arm, console: Console) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        arm.until(lambda: arm.states.get_subscription_count() > 0, 'the console listens')
+        arm.show(can_rollback=True)
+        status = pool.submit(lambda: asyncio.run(status_of_a_frame(console)))
+        arm.until(status.done, 'an answer')
+        assert status.result() == 503

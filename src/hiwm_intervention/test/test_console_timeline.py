@@ -106,7 +106,7 @@ class Rig:
 
     def fetch(self, nodes: Sequence[int], width: int) -> None:
         if self.away:
-            self.server.give_frames(width, {})
+            self.server.give_frames(width, None)
             return
         response = SimpleNamespace()
         fill_frames(self.tree, SimpleNamespace(nodes=nodes, width=width), response)
@@ -291,6 +291,54 @@ def test_a_picture_that_could_not_be_had_is_asked_for_again(page: Page, rig: Rig
     until(lambda: page.get_attribute('#past canvas', 'data-node') == str(node.id), 'its frame')
     assert page.query_selector('#past .waiting') is None
     page.keyboard.press('Escape')
+
+
+LATER = """() => {
+  window.attempts = [];
+  window.later = [];
+  window.fetch = async (address) => {
+    window.attempts.push(address);
+    await new Promise(requestAnimationFrame);
+    throw new TypeError('Failed to fetch');
+  };
+  window.setTimeout = (act) => window.later.push(act);
+}"""
+DRAWINGS = """async () => {
+  for (let drawing = 0; drawing < 20; drawing += 1) await new Promise(requestAnimationFrame);
+}"""
+ATTEMPTS = "window.attempts.filter((address) => address.endsWith('width=0')).length"
+
+
+def test_a_console_that_is_away_is_not_asked_without_a_pause(page: Page) -> None:
+    page.evaluate(LATER)
+    page.keyboard.press('Home')
+    until(lambda: page.evaluate(ATTEMPTS), 'a frame to be asked for')
+    page.evaluate(DRAWINGS)
+    assert page.evaluate(ATTEMPTS) == 1
+    page.evaluate('window.later.splice(0).forEach((act) => act())')
+    until(lambda: page.evaluate(ATTEMPTS) == 2, 'it to be asked for again')
+    page.evaluate(DRAWINGS)
+    assert page.evaluate(ATTEMPTS) == 2
+
+
+def test_without_shortcuts_keys_that_are_no_characters_work(page: Page, rig: Rig) -> None:
+    page.keyboard.press('?')
+    page.click('#shortcuts')
+    page.keyboard.press('Escape')
+    page.keyboard.press('ArrowLeft')
+    until(lambda: looked_at(page).startswith('looking at'), 'one step back')
+    page.keyboard.press('b')
+    # What an input method makes of the same key.
+    page.evaluate(
+        """document.body.dispatchEvent(new KeyboardEvent(
+          'keydown', { key: 'Process', code: 'KeyB', bubbles: true }))"""
+    )
+    page.keyboard.press('Backspace')
+    until(lambda: rig.asked, 'the ask')
+    assert [asked['name'] for asked in rig.asked] == ['rollback']
+    rig.asked.clear()
+    page.keyboard.press('Escape')
+    until(lambda: looked_at(page).startswith('live at'), 'the live picture')
 
 
 def test_after_a_reconnection_nothing_is_looked_at_nor_judged(chromium: Browser, rig: Rig) -> None:

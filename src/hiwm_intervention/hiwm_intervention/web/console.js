@@ -3,6 +3,7 @@
 import { Chart } from './chart.js';
 import { Connection } from './connection.js';
 import { Desk } from './desk.js';
+import { backToPicture, toPicture } from './focus.js';
 import { Frames } from './frames.js';
 import { Input } from './input.js';
 import { Lanes } from './lanes.js';
@@ -308,7 +309,7 @@ for (const name of ['rollback', 'reset']) {
   at(`${name}-form`).addEventListener('submit', (event) => {
     event.preventDefault();
     does[name]();
-    if (event.submitter?.matches(':not(:focus-visible)')) at('frame').focus({ preventScroll: true });
+    if (event.submitter?.matches(':not(:focus-visible)')) toPicture();
   });
 }
 
@@ -341,17 +342,6 @@ for (const [id, act] of [
   });
 }
 
-// After a click the focus goes back to the picture, so that the space bar pauses and does not click again;
-// whoever walks by Tab keeps the place.
-function backToPicture(event) {
-  if (event.detail > 0) at('frame').focus({ preventScroll: true });
-}
-
-// What keeps the focus or gets it back after its own click: then as well.
-for (const element of [at('theme'), ...document.querySelectorAll('label:has(input[type=checkbox])')]) {
-  element.addEventListener('click', (event) => setTimeout(() => backToPicture(event)));
-}
-
 // -- keyboard -----------------------------------------------------------------------------------
 
 const wander = (act) => {
@@ -363,7 +353,7 @@ listen({
   keys: input.keys,
   stop: () => ask('stop'),
   enabled: () => at('shortcuts').checked,
-  leave: () => at('frame').focus({ preventScroll: true }),
+  leave: toPicture,
   does: {
     ' ': () => ask(desk.pauseAsk),
     t: () => ask(desk.driving ? 'release' : 'take_over'),

@@ -31,6 +31,10 @@ export class Input {
         if (event.key === 'Meta') this.keys.releaseAll();
       });
     }
+    // No menu ends a drag: a finger that rests would open one, and it would take a button's release as well.
+    picture.addEventListener('contextmenu', (event) => {
+      if (this.drag) event.preventDefault();
+    });
     picture.addEventListener('pointerdown', (event) => this.press(event));
     picture.addEventListener('pointermove', (event) => this.move(event));
     for (const end of ['pointerup', 'pointercancel', 'lostpointercapture']) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Check boxes that this browser remembers.
 
+import { backToPicture } from './focus.js';
+
 // `apply(on)` is called now and on every change.
 export function remember(id, apply) {
   const box = document.getElementById(id);
@@ -11,5 +13,7 @@ export function remember(id, apply) {
     apply?.(box.checked);
   };
   box.addEventListener('change', use);
+  // The label gives its box the focus only after its own click.
+  box.closest('label').addEventListener('click', (event) => setTimeout(() => backToPicture(event)));
   use();
 }

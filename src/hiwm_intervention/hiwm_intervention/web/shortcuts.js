@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The page's keys: driving keys first, then Stop, then everything that can be switched off.
+// The page's keys: driving keys first, then Stop, then all others, of which characters can be switched off.
 
 import { keyOf } from './keys.js';
 
@@ -9,7 +9,7 @@ const isField = (element) =>
 // `does` maps keys to functions; `keys` are the driving keys; `leave` is called where Escape leaves a field.
 export function listen({ keys, does, stop, enabled, leave }) {
   document.addEventListener('keydown', (event) => {
-    // The one key that works in every field and every dialog.
+    // The one key that works in every field as well.
     if (event.key === 'Pause') {
       event.preventDefault();
       stop();
@@ -38,8 +38,10 @@ export function listen({ keys, does, stop, enabled, leave }) {
       return;
     }
     const act = does[pressed] ?? does[key];
-    // Only characters can be switched off: what is spoken or typed by mistake is made of them.
-    if (!act || (pressed.length === 1 && !enabled())) return;
+    // Only characters can be switched off: what is spoken or typed by mistake is made of them. An input method gives
+    // a character's key another name.
+    const name = does[pressed] ? pressed : key;
+    if (!act || (name.length === 1 && !enabled())) return;
     // Whoever walks by Tab presses buttons with these.
     const presses = [' ', 'enter'].includes(pressed);
     if (presses && event.target.matches('button, input, summary')) return;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Light, dark, or as the system says; and the theme's colours for canvases.
 
+import { backToPicture } from './focus.js';
+
 const ORDER = ['auto', 'light', 'dark'];
 const NAMES = { auto: 'as the system', light: 'light', dark: 'dark' };
 const listeners = [];
@@ -38,10 +40,11 @@ export function startTheme(button) {
   let theme = localStorage.getItem('theme');
   if (!ORDER.includes(theme)) theme = 'auto';
   use(theme, button);
-  button.addEventListener('click', () => {
+  button.addEventListener('click', (event) => {
     theme = ORDER[(ORDER.indexOf(theme) + 1) % ORDER.length];
     localStorage.setItem('theme', theme);
     use(theme, button);
+    backToPicture(event);
   });
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', changed);
 }
