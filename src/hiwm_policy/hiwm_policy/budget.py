@@ -53,7 +53,7 @@ BUDGETS = {
         episodes={'demo': 300, 'play': 400, 'edge': 250, 'policy': 150},
         reading_steps=8000,
         backbones={
-            'diffusion': BackboneBudget(84, other_demos=(40, 50), operator_seconds=290.0),
+            'diffusion': BackboneBudget(60, other_demos=(40, 84), operator_seconds=206.0),
             'flow': BackboneBudget(60, other_demos=(25, 40), operator_seconds=206.0),
         },
         evaluated=200,
@@ -65,7 +65,7 @@ BUDGETS = {
         episodes={'demo': 600, 'play': 1600, 'edge': 1000, 'policy': 600},
         reading_steps=8000,
         backbones={
-            'diffusion': BackboneBudget(84, other_demos=(15, 25, 40, 60), operator_seconds=290.0),
+            'diffusion': BackboneBudget(60, other_demos=(15, 25, 40, 84), operator_seconds=206.0),
             'flow': BackboneBudget(60, other_demos=(15, 25, 40, 84), operator_seconds=206.0),
         },
         evaluated=500,

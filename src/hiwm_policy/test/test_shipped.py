@@ -18,9 +18,11 @@ from hiwm_policy.encoder import images_of
 from hiwm_policy.evaluate import run_episode
 from hiwm_policy.model import CARD, WEIGHTS, load_model
 from hiwm_policy.policy import diffusion
+from hiwm_policy.reproduce import EVALUATION_SEED
 
 MODELS = Path(__file__).parents[2] / 'hiwm_bringup' / 'models' / 'pusht'
 SHIPPED, POST_TRAINED = MODELS / 'policy', MODELS / 'policy_hi_wm'
+REPORT = Path(__file__).parents[3] / 'results' / 'pusht' / 'report.json'
 
 
 def test_the_files() -> None:
@@ -46,6 +48,23 @@ def test_the_post_trained_one_is_of_the_shipped_base_and_better(pusht: Task) -> 
     assert (measured['first_seed'], measured['episodes']) == (10_000_000, 200)
     assert not set(facts['start_seeds']) & set(range(10_000_000, 10_000_200))
     assert measured['interval_95'][0] > before['interval_95'][1]
+
+
+@pytest.mark.parametrize('backbone', ['diffusion', 'flow'])
+def test_what_the_report_is_about_is_what_is_shipped(pusht: Task, backbone: str) -> None:
+    folder = MODELS / 'study' / f'{backbone}_hi_wm'
+    assert (folder / WEIGHTS).stat().st_size < 20e6
+    network, card = load_model(folder, pusht)
+    assert network.size.backbone == backbone
+    facts, measured = card['post_training'], card['evaluation']['sim_arm']
+    assert facts['virtual_share'] <= 0.35
+    evaluated = range(EVALUATION_SEED, EVALUATION_SEED + measured['episodes'])
+    assert measured['first_seed'] == evaluated.start
+    assert not set(facts['start_seeds']) & set(evaluated)
+    report = json.loads(REPORT.read_text())['backbones'][backbone]
+    assert report['hi_wm']['success'] == measured['success']
+    assert 0.2 <= report['base']['success'] <= 0.6, 'a base policy has room to fail'
+    assert report['gain_over_base']['low'] > 0.0
 
 
 def test_it_reads_the_pose_from_frames_it_has_not_seen(pusht: Task) -> None:
