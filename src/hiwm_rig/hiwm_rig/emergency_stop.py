@@ -91,7 +91,7 @@ class EmergencyStop:
             self._arm.reset_stop()
             self._tell()
             response.success = True
-            response.message = 'the emergency stop is reset; the arm begins slowly'
+            response.message = 'the emergency stop is reset; an arm without a fault begins slowly'
         return response
 
     def _stop(self, reason: str) -> None:
