@@ -116,12 +116,6 @@ class BagReader:
         return HiwmError(f'the bag {self.path} is damaged: {detail}', ErrorCode.STORAGE_FAULT)
 
 
-def check_bag(path: Path) -> None:
-    """Raises HiwmError if a bag is not whole; the end of its file is where most damage shows."""
-    with BagReader(path):
-        pass
-
-
 def find_bags(path: Path) -> list[Path]:
     """The bags in a folder: itself if it is one, else every one below it, sorted.
 
