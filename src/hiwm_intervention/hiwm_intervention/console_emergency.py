@@ -5,6 +5,9 @@ A lock of the multiplexer has to be repeated, and its silence locks too. So from
 its level is published for as long as the console runs: true until the stop is taken back, then
 false. If the console ends after that, the lock falls silent and the arm stays locked until somebody
 publishes again: an emergency stop that has been used once is never just forgotten.
+
+Where a button publishes there as well, the console says nothing but true: with a false it would
+speak for that button, and nobody would notice that the button is dead.
 """
 
 from __future__ import annotations
@@ -28,7 +31,9 @@ class EmergencyStop:
 
     def __init__(self, node: Node) -> None:
         self._publisher = node.create_publisher(Bool, TOPIC, profile_of(contract.COMMAND))
+        self._node = node
         self._level = False
+        self._has_button = False
         self._timer = node.create_timer(PERIOD, self._tell, autostart=False)
 
     @property
@@ -51,4 +56,7 @@ class EmergencyStop:
             self._timer.reset()
 
     def _tell(self) -> None:
-        self._publisher.publish(Bool(data=self._level))
+        # For good: a button that is gone must be missed, and not be replaced.
+        self._has_button = self._has_button or self._node.count_publishers(TOPIC) > 1
+        if self._level or not self._has_button:
+            self._publisher.publish(Bool(data=self._level))

@@ -18,7 +18,7 @@ TOPIC = '/e_stop'
 STATE_TOPIC = '/rig/e_stop'
 TRIGGER_SERVICE, RESET_SERVICE = '/e_stop_trigger', '/e_stop_reset'
 PERIOD = 0.1  # s; a lock of the multiplexer has to be repeated within 0.5 s
-# s, how long a pressed button counts after it was heard last.
+# s, how long a pressed button counts after it was heard last, whatever another button says there.
 PRESSED = 0.5
 
 
@@ -75,8 +75,6 @@ class EmergencyStop:
         if message.data:
             self._pressed_at = time.monotonic()
             self._stop('somebody pressed the emergency stop')
-        else:
-            self._pressed_at = float('-inf')
 
     def _on_trigger(self, request: Any, response: Any) -> Any:
         self._stop(f'{TRIGGER_SERVICE} was called')
@@ -86,7 +84,9 @@ class EmergencyStop:
 
     def _on_reset(self, request: Any, response: Any) -> Any:
         if time.monotonic() - self._pressed_at < PRESSED:
-            response.message = f'{TOPIC} is still pressed; release it first'
+            response.message = (
+                f'{TOPIC} was pressed less than {PRESSED} s ago; release it and ask again'
+            )
         else:
             self._arm.reset_stop()
             self._tell()
