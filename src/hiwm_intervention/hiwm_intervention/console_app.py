@@ -221,9 +221,8 @@ class ConsoleApp:
         if message is None:
             if unread := unread_ask(text):
                 # Whoever asked waits for an answer.
-                number, name = unread
-                said = f"'{name}' was not done: one of its values is too long, or cannot be read"
-                reply = {'type': 'reply', 'id': number, 'name': name, 'ok': False, 'text': said}
+                number, name, why = unread
+                reply = {'type': 'reply', 'id': number, 'name': name, 'ok': False, 'text': why}
                 self.take_reply(page.name, reply)
             return False
         if isinstance(message, Seen):

@@ -48,6 +48,7 @@ class Yield:
         branches: How many left another branch.
         failures: How many branches were left.
         steps: Nodes of the tree.
+        counted: s, what the multiplexer had counted then, whatever it was for.
     """
 
     session: str
@@ -59,11 +60,14 @@ class Yield:
     branches: int
     failures: int
     steps: int
+    counted: float = 0.0
 
     def tell(self) -> dict[str, Any]:
         """For the page: the sums and their ratios, None where nothing can be said yet."""
+        sums = asdict(self)
+        del sums['counted']
         return {
-            **asdict(self),
+            **sums,
             'session_time': finite(self.session_time, 1),
             'human_time': finite(self.human_time, 1),
             'accepted_time': finite(self.accepted_time, 1),
@@ -87,14 +91,15 @@ class Economics:
         self._session_time = 0.0
         self._counted = 0.0  # s, what the multiplexer said last
         self._before = 0.0  # s of human time to be added to that; less than 0 leaves some of it out
-        self._kept = 0.0  # s that an earlier console knew of, until the multiplexer is heard
+        self._heard = False  # whether the multiplexer has said anything
+        self._switched = False  # whether the rig has begun another session since
         self._now: Yield | None = None
 
     def see_step(self, session: str, now: float) -> None:
         """The rig showed a frame."""
         if session != self._session:
             if self._session:
-                self._before, self._kept = -self._counted, 0.0
+                self._before, self._switched = -self._counted, True
             self._session = session
             self._session_time = 0.0
         elif now - self._seen <= LONGEST_GAP:
@@ -108,15 +113,19 @@ class Economics:
         if seconds < self._counted:
             self._before += self._counted
         self._counted = seconds
-        # One that has counted as much as was kept was there all the time, and counted that too.
-        if self._before + seconds < self._kept:
-            self._before += self._kept
-        self._kept = 0.0
+        self._heard = True
 
     def resume(self, kept: Yield) -> None:
         """The session was kept before: go on from there."""
         self._session_time += kept.session_time
-        self._kept = kept.human_time
+        self._before += kept.human_time
+        if self._switched:
+            return
+        if not self._heard:
+            self._counted = kept.counted
+        # One that has counted as much as then was there all the time: that is in what was kept.
+        if self._counted >= kept.counted:
+            self._before -= kept.counted
 
     def count(self, task: str, tree: TreeView) -> Yield:
         """The sums as they are now; what it takes grows with branches and takeovers, not steps."""
@@ -145,12 +154,13 @@ class Economics:
             session=self._session,
             task=task,
             session_time=self._session_time,
-            human_time=max(self._before + self._counted, self._kept),
+            human_time=self._before + self._counted,
             accepted_time=accepted * self._period,
             corrections=corrections,
             branches=len(forks),
             failures=len({fork.branch for fork in forks if fork is not None}),
             steps=len(tree.places),
+            counted=self._counted,
         )
         return self._now
 

@@ -187,15 +187,19 @@ def read_message(text: str) -> Message | None:
     return None
 
 
-def unread_ask(text: str) -> tuple[int, str] | None:
-    """Number and name of an ask that says what it wants but cannot be read; else None."""
+def unread_ask(text: str) -> tuple[int, str, str] | None:
+    """Number and name of an ask that cannot be done as it is, and a sentence why; else None."""
     data = read_object(text)
     if data is None or data.get('type') != 'ask' or read_message(text) is not None:
         return None
     number, name = Whole(0, 2**53).read(data.get('id')), data.get('name')
-    if number is None or not isinstance(name, str) or name not in ASKS:
+    if number is None or not isinstance(name, str) or len(name) > LONGEST_NAME:
         return None
-    return number, name
+    if name not in ASKS:
+        # A page may be of another version than a console that was started again.
+        return number, name, f"the console does not know '{name}'; load the page again"
+    why = f"'{name}' was not done: one of its values is too long, or cannot be read"
+    return number, name, why
 
 
 def read_object(text: str) -> dict[str, Any] | None:

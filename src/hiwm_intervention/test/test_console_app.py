@@ -200,19 +200,18 @@ def test_a_message_that_is_too_long_ends_the_connection() -> None:
     run(body)
 
 
-def test_an_ask_that_cannot_be_read_is_answered() -> None:
+@pytest.mark.parametrize(
+    ('name', 'why'), [('rollback', 'cannot be read'), ('fly', 'load the page again')]
+)
+def test_an_ask_that_cannot_be_done_as_it_is_is_answered(name: str, why: str) -> None:
     async def body(seat: Seat) -> None:
         await seat.enter()
         socket = await seat.connect()
-        await socket.send_str('{"type": "ask", "id": 5, "name": "rollback", "steps": 0}')
+        await socket.send_str(json.dumps({'type': 'ask', 'id': 5, 'name': name, 'steps': 0}))
         reply = await socket.receive_json(timeout=5)
-        assert (reply['type'], reply['id'], reply['name'], reply['ok']) == (
-            'reply',
-            5,
-            'rollback',
-            False,
-        )
-        assert 'cannot be read' in reply['text']
+        kind = (reply['type'], reply['id'], reply['name'], reply['ok'])
+        assert kind == ('reply', 5, name, False)
+        assert why in reply['text']
         assert seat.said == []
         assert seat.app.ignored_messages == 1
 

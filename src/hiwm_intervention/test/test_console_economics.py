@@ -133,6 +133,25 @@ def test_a_multiplexer_that_is_new_as_well_adds_to_what_was_kept(before: float) 
     assert human_time(again) == pytest.approx(before + 0.5)
 
 
+@pytest.mark.parametrize('heard_first', [True, False])
+def test_what_two_multiplexers_counted_is_counted_once_by_another_console(
+    heard_first: bool,
+) -> None:
+    first = Economics(0.1)
+    first.see_step('monday', 0.0)
+    for counted in (100.0, 0.0, 30.0):
+        first.see_human_time(counted)
+    kept = first.count('pusht', TreeView())
+    assert kept.human_time == pytest.approx(130.0)
+    again = Economics(0.1)
+    if heard_first:
+        again.see_human_time(31.0)
+    again.see_step('monday', 0.0)
+    again.resume(kept)
+    again.see_human_time(31.0)
+    assert human_time(again) == pytest.approx(131.0)
+
+
 def test_what_was_counted_in_another_session_is_left_out() -> None:
     economics = Economics(0.1)
     economics.see_human_time(30.0)
