@@ -4,7 +4,8 @@
 #   --test    also see to what only the tests need (Chromium)
 # A sourced ROS 2 Jazzy installation is used as it is; without one, .venv plays its part.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Where it really lies: entered through a link it is the same checkout, with the same environment.
+cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 quiet=0 test=0
 for argument in "$@"; do
   case "$argument" in

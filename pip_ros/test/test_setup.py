@@ -80,3 +80,21 @@ def test_an_environment_that_was_copied_from_elsewhere_is_made_anew(tmp_path: Pa
     result = set_up('--quiet', root=root, HIWM_PYTHON=str(python))
     assert result.returncode == 9, result.stderr
     assert not settings.exists()
+
+
+@pytest.mark.skipif('HIWM_PIP_ROS' not in os.environ, reason='ROS is installed here')
+def test_an_environment_is_the_same_when_it_is_entered_through_a_link(tmp_path: Path) -> None:
+    root = checkout(tmp_path / 'real')
+    settings = root / '.venv' / 'pyvenv.cfg'
+    (root / '.venv' / 'bin').mkdir(parents=True)
+    settings.write_text(f'command = /usr/bin/python3 -m venv {root / ".venv"}\n')
+    # Neither installs anything: what is looked at is what comes before.
+    python = root / '.venv' / 'bin' / 'python'
+    for program in (python, tmp_path / 'python'):
+        program.write_text(f'#!/bin/sh\n[ "$1" = "-m" ] && exit 9\nexec {sys.executable} "$@"\n')
+        program.chmod(0o755)
+    link = tmp_path / 'link'
+    link.symlink_to(root)
+    result = set_up('--quiet', root=link, HIWM_PYTHON=str(tmp_path / 'python'))
+    assert 'could not be fetched' in result.stderr
+    assert settings.exists()

@@ -185,9 +185,9 @@ class RolloutServer:
             )
         # `NAME:PATH` names a policy of another package.
         named = Path(which).expanduser()
-        folder = named if named.exists() else Path(which.partition(':')[2]).expanduser()
-        files = [(path.name, path.stat().st_mtime_ns) for path in sorted(folder.glob('*'))]
-        identity = (which, tuple(files))
+        folder = str(named) if named.exists() else which.partition(':')[2]
+        files = sorted(Path(folder).expanduser().glob('*')) if folder else []
+        identity = (which, tuple((path.name, path.lstat().st_mtime_ns) for path in files))
         if self._loaded is None or self._loaded[0] != identity:
             self._forget()
             self._loaded = (identity, open_policy(self._rig.task, which))

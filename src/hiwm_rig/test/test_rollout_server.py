@@ -243,6 +243,16 @@ def test_every_refusal_has_its_code_and_a_sentence(
     assert np.isnan(result.success_share)
 
 
+def test_a_name_alone_means_no_folder(
+    begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'dangling').symlink_to('nowhere')
+    monkeypatch.chdir(tmp_path)
+    _, _, client = begin()
+    status, result = client.ask(policy='climber')
+    assert status == GoalStatus.STATUS_SUCCEEDED, result.message
+
+
 def test_before_a_reset_there_is_nothing_to_continue(launch: Callable[..., LiveRig]) -> None:
     client = RolloutClient(launch(Climb, seed=-1).probe, **USUAL)
     _, result = client.ask()
