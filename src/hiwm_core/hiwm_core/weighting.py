@@ -125,6 +125,11 @@ def weights(
     return result
 
 
+def may_count(episode: Episode, scheme: Weighting) -> NDArray[np.bool_]:
+    """Whether a recipe gives a step (T,) any weight, where the training set has every class."""
+    return weights(episode, scheme, np.ones(len(StepClass), np.int64)) > 0
+
+
 def _takeovers(sources: NDArray[np.uint8]) -> NDArray[np.intp]:
     """Where a person takes over: the step after the policy's last one.
 

@@ -7,7 +7,9 @@ anew too, and its old file is kept as NAME.old. Interrupted or failed, the same 
 what is missing; the report is always written. Stages that wait for nothing run beside each other,
 each a process of one thread, so many as `--workers` says.
 
-What decides the results is kept in OUT/study.json, and a study with other settings is refused.
+What decides the results is kept in OUT/study.json, and a study with other settings, or of other
+training code, is refused. One command at a time works on a study; a stage that has outlived its
+command counts as one.
 
 The operator corrects inside the world model, never on the rig, and from starts of their own: those
 of the evaluation are 20,000,000 and after, the operator's 50,000,000 and after, the closed-loop
@@ -18,8 +20,10 @@ branches) was decided on the starts 10,000,000 and after, so that its figures ar
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+import fcntl
 import json
 from pathlib import Path
 import signal
@@ -32,10 +36,11 @@ from hiwm_core.task import load_task
 from hiwm_policy.backbone import BACKBONES
 from hiwm_policy.budget import BUDGETS
 from hiwm_policy.evaluate import write_json
+from hiwm_policy.model import code_sha256
 from hiwm_policy.settings import check_settings, weights_sha256
 from hiwm_policy.stage import Stage, done_stages, run_of, run_stages, set_aside
 
-SETTINGS_NAME = 'study.json'
+SETTINGS_NAME, LOCK_NAME = 'study.json', '.lock'
 EVALUATION_SEED, OPERATOR_SEED, CLOSED_LOOP_SEED = 20_000_000, 50_000_000, 51_000_000
 DATA = {
     'demo': ('--seed', '1000'),
@@ -86,6 +91,7 @@ class Study:
             del share['other_demos']
         return {
             'task': given.task,
+            'training_code': code_sha256(),
             'budget': budget,
             'weighting': given.weighting,
             'seeds': {
@@ -107,11 +113,11 @@ class Study:
         makes: Path,
         *needs: str,
         always: bool = False,
+        folder: Path | None = None,
     ) -> None:
         known = {stage.name for stage in self.stages}
-        self.stages.append(
-            Stage(name, command, makes, tuple(each for each in needs if each in known), always)
-        )
+        before = tuple(each for each in needs if each in known)
+        self.stages.append(Stage(name, command, makes, before, always, folder))
 
     def _add_data(self) -> None:
         budget, given = self._budget, self._given
@@ -133,7 +139,8 @@ class Study:
                 *('--task', given.task, '--data', self._data, '--out', self._world_model),
             )
             needs = [f'data {kind}' for kind in DATA]
-            self._add('world model', command, self._world_model / 'card.json', *needs)
+            card = self._world_model / 'card.json'
+            self._add('world model', command, card, *needs, folder=self._world_model)
 
     def _add_backbone(self, backbone: str) -> None:
         budget, share = self._budget, self._budget.backbones[backbone]
@@ -230,7 +237,7 @@ class Study:
             *('--policy', base, '--out', out, '--starts', 1000, *options),
             *('--json', out.with_suffix('.json')),
         )
-        self._add(stage, command, out.with_suffix('.json'), 'world model', *needs)
+        self._add(stage, command, out.with_suffix('.json'), 'world model', *needs, folder=out)
 
     def _add_post_training(
         self,
@@ -329,11 +336,12 @@ def main() -> int:
 def _repeat(given: argparse.Namespace) -> int:
     if given.workers < 1:
         raise ConfigurationError('--workers is 1 or more')
+    path = given.out / SETTINGS_NAME
+    given.backbones.sort(key=lambda name: name != _reader_of(path))
     study = Study(given)
     # Backbones that are not asked for now share the data, the world model and the encoder.
     others = [name for name in BACKBONES if name not in given.backbones]
     whole = Study(argparse.Namespace(**vars(given) | {'backbones': [*given.backbones, *others]}))
-    path = given.out / SETTINGS_NAME
     check_settings(path, study.settings(), 'a study')
     if given.list:
         done = done_stages(whole.stages)
@@ -341,15 +349,42 @@ def _repeat(given: argparse.Namespace) -> int:
             print(f'{"done" if stage.name in done else "    "} {stage.name}')
         return 0
     write_json(path, study.settings())
-    outdated = set_aside(whole.stages)
-    if outdated:
-        print(
-            f'made from what is made anew, and kept as NAME.old: {", ".join(outdated)}',
-            file=sys.stderr,
-        )
-    run_stages(study.stages, given.out / 'logs', given.workers)
+    with _alone(given.out) as lock:
+        outdated = set_aside(whole.stages)
+        if outdated:
+            print(
+                f'made from what is made anew, and kept as NAME.old: {", ".join(outdated)}',
+                file=sys.stderr,
+            )
+        run_stages(study.stages, given.out / 'logs', given.workers, held=(lock,))
     print(f'the report is {given.out / "report" / "report.html"}')
     return 0
+
+
+def _reader_of(path: Path) -> str:
+    """The backbone whose base trains the encoder in the study that is there; empty without one."""
+    try:
+        return str(json.loads(path.read_text(encoding='utf-8'))['encoder']).split()[0]
+    except (OSError, ValueError, TypeError, LookupError):
+        return ''
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[int]:
+    """Holds a study for this command and its stages; gives the lock's descriptor for them.
+
+    Raises:
+        ConfigurationError: Another one, or a stage of one that was killed, still works on it.
+    """
+    with (out / LOCK_NAME).open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigurationError(
+                f'{out} is being worked on, by another such command or by a stage that has '
+                'outlived one; wait for it, or end it'
+            ) from error
+        yield file.fileno()
 
 
 if __name__ == '__main__':

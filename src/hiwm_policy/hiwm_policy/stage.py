@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import os
 from pathlib import Path
+import shutil
 import signal
 import subprocess
 import time
@@ -28,6 +29,7 @@ class Stage:
         makes: The file that it writes last.
         needs: Names of the stages before it.
         always: It runs also where its file is there.
+        folder: What it goes on with after an interruption, if that must not be of something else.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Stage:
     makes: Path
     needs: tuple[str, ...] = ()
     always: bool = False
+    folder: Path | None = None
 
 
 def done_stages(stages: Sequence[Stage]) -> set[str]:
@@ -49,18 +52,30 @@ def done_stages(stages: Sequence[Stage]) -> set[str]:
 
 
 def set_aside(stages: Sequence[Stage]) -> list[str]:
-    """Rename the files of stages that are not done, or no longer, lest they be taken for new ones.
+    """Rename what is of stages that are not done, or no longer, lest it be taken for something new.
 
-    It is done before anything runs: after an interruption nothing else would tell them apart.
+    It is done before anything runs: after an interruption nothing else would tell it apart. What a
+    stage goes on with stays as long as all that it needs is done.
 
     Returns:
         The names of the stages that were done and are no longer.
     """
     done = done_stages(stages)
     outdated = [stage for stage in stages if stage.name not in done and stage.makes.exists()]
-    for stage in outdated:
-        stage.makes.replace(stage.makes.with_name(f'{stage.makes.name}.old'))
+    for stage in stages:
+        waits = stage in outdated or not done.issuperset(stage.needs)
+        if waits and stage.folder is not None and stage.folder.exists():
+            _rename(stage.folder)
+        if stage in outdated and stage.makes.exists():
+            _rename(stage.makes)
     return [stage.name for stage in outdated if not stage.always]
+
+
+def _rename(path: Path) -> None:
+    old = path.with_name(f'{path.name}.old')
+    if old.is_dir():
+        shutil.rmtree(old)
+    path.replace(old)
 
 
 def run_of(package: str, program: str, *arguments: object) -> Callable[[], list[str]]:
@@ -68,8 +83,11 @@ def run_of(package: str, program: str, *arguments: object) -> Callable[[], list[
     return lambda: ['ros2', 'run', package, program, *map(str, arguments)]
 
 
-def run_stages(stages: Sequence[Stage], logs: Path, workers: int) -> None:
+def run_stages(stages: Sequence[Stage], logs: Path, workers: int, held: Sequence[int] = ()) -> None:
     """Run what is not done, so many at a time; what such a stage had made before is set aside.
+
+    Args:
+        held: File descriptors that a stage keeps open for as long as it lives.
 
     Raises:
         HiwmError: A stage failed; its log is named. Those that ran beside it are completed.
@@ -79,7 +97,7 @@ def run_stages(stages: Sequence[Stage], logs: Path, workers: int) -> None:
     done = done_stages(stages)
     waiting = [stage for stage in stages if stage.name not in done]
     running: dict[str, tuple[Stage, subprocess.Popen[bytes]]] = {}
-    failed: list[Stage] = []
+    failed: list[tuple[Stage, int]] = []
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     try:
         with tqdm(total=len(stages), initial=len(done), unit='stage', desc='study') as bar:
@@ -90,7 +108,11 @@ def run_stages(stages: Sequence[Stage], logs: Path, workers: int) -> None:
                     waiting.remove(stage)
                     with _log(logs, stage).open('wb') as log:
                         process = subprocess.Popen(
-                            stage.command(), stdout=log, stderr=log, env=environment
+                            stage.command(),
+                            stdout=log,
+                            stderr=log,
+                            env=environment,
+                            pass_fds=tuple(held),
                         )
                     running[stage.name] = (stage, process)
                 bar.set_postfix_str(', '.join(running))
@@ -103,16 +125,17 @@ def run_stages(stages: Sequence[Stage], logs: Path, workers: int) -> None:
                         done.add(name)
                         bar.update()
                     else:
-                        failed.append(stage)
+                        failed.append((stage, process.returncode))
     finally:
         for _, process in running.values():
             process.send_signal(signal.SIGINT)
         for _, process in running.values():
             process.wait()
     if failed:
-        stage = failed[0]
+        stage, code = failed[0]
         path = _log(logs, stage)
-        raise HiwmError(f"the stage '{stage.name}' failed ({_last_line(path)}); its log is {path}")
+        why = f'ended by {signal.Signals(-code).name}' if code < 0 else _last_line(path)
+        raise HiwmError(f"the stage '{stage.name}' failed ({why}); its log is {path}")
 
 
 def _log(logs: Path, stage: Stage) -> Path:

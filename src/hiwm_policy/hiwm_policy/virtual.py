@@ -32,6 +32,7 @@ from hiwm_core.weighting import (
     Weighting,
     class_weights,
     count_classes,
+    may_count,
     step_classes,
     weights,
 )
@@ -105,8 +106,8 @@ def read_pieces(
         for episode in session:
             for selection in selections:
                 taken = selection.take(episode)
-                if scheme is Weighting.SIRIUS:
-                    taken &= step_classes(episode) != StepClass.PRE_INTERVENTION
+                # What weighs nothing takes no room from what does.
+                taken &= may_count(episode, scheme)
                 if taken.any():
                     pieces.append(Piece(episode, taken))
         if pairs is not None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import json
 from pathlib import Path
 import re
+import subprocess
 import sys
 
 import pytest
@@ -68,6 +69,51 @@ def test_what_was_made_from_something_older_is_never_taken_for_new(tmp_path: Pat
     assert (tmp_path / 'b').read_text() == 'Ab'
 
 
+def test_what_a_stage_goes_on_with_is_set_aside_with_what_it_was_made_from(
+    tmp_path: Path,
+) -> None:
+    kept = tmp_path / 'kept'
+    add = f'open({str(kept / "half")!r}, "a").write("x")'
+    make = f'open({str(tmp_path / "b")!r}, "w").write(open({str(kept / "half")!r}).read())'
+    prepare = f'import os; os.makedirs({str(kept)!r}, exist_ok=True)'
+    half = replace(
+        stage(tmp_path, 'b', 'a', code=f'{prepare}\n{add}\nexit("stopped")'), folder=kept
+    )
+    whole = replace(stage(tmp_path, 'b', 'a', code=f'{prepare}\n{add}\n{make}'), folder=kept)
+    first = stage(tmp_path, 'a')
+    with pytest.raises(HiwmError, match='stopped'):
+        run_stages([first, half], tmp_path / 'logs', 1)
+    run_stages([first, whole], tmp_path / 'logs', 1)
+    assert (tmp_path / 'b').read_text() == 'xx', 'it has gone on'
+    for _ in range(2):
+        (tmp_path / 'a').unlink()
+        run_stages([first, whole], tmp_path / 'logs', 1)
+        assert (tmp_path / 'b').read_text() == 'x', 'it has begun anew'
+        assert (tmp_path / 'kept.old' / 'half').exists()
+
+
+def test_a_stage_that_was_killed_is_said_to_be(tmp_path: Path) -> None:
+    killed = 'import os, signal; print(3, flush=True); os.kill(os.getpid(), signal.SIGKILL)'
+    with pytest.raises(HiwmError, match=r"'a' failed \(ended by SIGKILL\)"):
+        run_stages([stage(tmp_path, 'a', code=killed)], tmp_path / 'logs', 1)
+
+
+def test_a_stage_that_outlives_its_study_keeps_it(
+    repeated: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    study = tmp_path / 'study'
+    study.mkdir()
+    with reproduce._alone(study) as lock:
+        living = subprocess.Popen(['sleep', '60'], pass_fds=(lock,))
+    try:
+        with pytest.raises(ConfigurationError, match='study is being worked on'):
+            repeated()
+    finally:
+        living.kill()
+        living.wait()
+    assert repeated()
+
+
 def test_a_stage_may_run_always(tmp_path: Path) -> None:
     (tmp_path / 'report').write_text('of before')
     always = replace(stage(tmp_path, 'report'), always=True)
@@ -98,7 +144,7 @@ def repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., l
     def run(*options: str) -> list[str]:
         made: list[str] = []
 
-        def run_all(stages: Sequence[Stage], logs: Path, workers: int) -> None:
+        def run_all(stages: Sequence[Stage], logs: Path, workers: int, held: Sequence[int]) -> None:
             for each in stages:
                 if each.name not in done_stages(stages):
                     each.makes.parent.mkdir(parents=True, exist_ok=True)
@@ -119,6 +165,22 @@ def test_the_report_is_of_all_that_is_there(repeated: Callable[..., list[str]]) 
     later = repeated()
     assert {name.split()[0] for name in later} == {'flow', 'report'}
     assert repeated() == ['report']
+
+
+def test_a_study_that_was_begun_with_one_backbone_goes_on_with_both(
+    repeated: Callable[..., list[str]],
+) -> None:
+    repeated('--backbones', 'flow')
+    assert {name.split()[0] for name in repeated()} == {'diffusion', 'report'}
+
+
+def test_other_training_code_is_another_study(
+    repeated: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repeated()
+    monkeypatch.setattr(reproduce, 'code_sha256', lambda: 'of tomorrow')
+    with pytest.raises(ConfigurationError, match='with another training code;'):
+        repeated()
 
 
 def test_what_a_policy_led_to_goes_with_it(

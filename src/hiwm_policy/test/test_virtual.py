@@ -103,6 +103,17 @@ def test_what_the_policy_did_before_it_failed_is_not_imitated(
     assert nodes[Weighting.IWR] == {*range(2, 22), 30, 31, 32}
 
 
+def test_a_second_intervention_takes_no_room_where_only_the_first_counts(
+    pusht: Task, sessions: Callable[..., None]
+) -> None:
+    sessions(([P] * 2 + [O] * 3 + [P] * 2 + [O] * 10, {}))
+    (piece,) = of(pusht, Weighting.RAC)
+    assert np.flatnonzero(piece.taken).tolist() == [2, 3, 4]
+    (kept,) = select([piece], 2, seed=0)
+    _, (rows,) = step_weights([kept], 5, Weighting.RAC)
+    assert (rows > 0.0).sum() == 2
+
+
 def test_sessions_of_one_name_share_no_step(pusht: Task, sessions: Callable[..., None]) -> None:
     later = {'stamps': np.arange(100, 107)}
     sessions(([O] * 6, {}), ([O] * 6, later))

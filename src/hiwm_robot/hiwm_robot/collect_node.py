@@ -126,7 +126,7 @@ def _collect(arguments: argparse.Namespace) -> int:
                 bar.update()
         except KeyboardInterrupt:
             interrupted = True
-    _report(arguments, settings, outcomes, kept)
+    _report(arguments, settings, outcomes, kept, interrupted=interrupted)
     if interrupted:
         print('collect: interrupted; run the same command again to go on', file=sys.stderr)
         return INTERRUPTED
@@ -135,7 +135,12 @@ def _collect(arguments: argparse.Namespace) -> int:
 
 
 def _report(
-    arguments: argparse.Namespace, settings: Settings, outcomes: list[Outcome], kept: int
+    arguments: argparse.Namespace,
+    settings: Settings,
+    outcomes: list[Outcome],
+    kept: int,
+    *,
+    interrupted: bool,
 ) -> None:
     counts = Counter(outcome.success for outcome in outcomes)
     rate = counts[True] / len(outcomes) if outcomes else 0.0
@@ -143,7 +148,8 @@ def _report(
         f'{len(outcomes)} of {arguments.episodes} episodes are in {arguments.out} '
         f'({kept} were there before): {counts[True]} succeeded, {counts[False]} failed'
     )
-    if arguments.json is not None:
+    if arguments.json is not None and not interrupted:
+        # It says that all is there; whoever waits for it goes on then.
         result = {
             'task': settings.task,
             'kind': settings.kind,

@@ -133,7 +133,9 @@ def test_an_interrupted_collection_keeps_what_is_finished_and_goes_on(
     tmp_path: Path, workers: str
 ) -> None:
     arguments = ['--kind', 'play', '--episodes', '60', '--steps', '30', '--out', str(tmp_path)]
-    arguments += ['--workers', workers]
+    result = tmp_path / 'result' / 'play.json'
+    result.parent.mkdir()
+    arguments += ['--workers', workers, '--json', str(result)]
     process = subprocess.Popen(
         [*PROGRAM, *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -149,6 +151,7 @@ def test_an_interrupted_collection_keeps_what_is_finished_and_goes_on(
     kept = {path.name for path in tmp_path.glob('play_*')}
     assert 2 <= len(kept) < 60
     assert not (tmp_path / '.unfinished').exists()
+    assert list(result.parent.iterdir()) == [], 'it would say that all is there'
     assert len(list(read_episodes(tmp_path, TASK))) == len(kept)
     hashes = mcap_hashes(tmp_path)
     assert collect(tmp_path, 'play', len(kept) + 1, 0, '--steps', '30') == 0
