@@ -8,6 +8,7 @@ distribution's own packages.
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 import platform
 import sys
 
@@ -17,6 +18,8 @@ APT = {
     'launch_ros': 'ros-jazzy-launch-ros',
     'ros2cli': 'ros-jazzy-ros2cli',
     'ros2launch': 'ros-jazzy-ros2launch',
+    'ros2bag': 'ros-jazzy-ros2bag',
+    'pip': 'python3-pip',
     'rosbag2_py': 'ros-jazzy-rosbag2-py ros-jazzy-rosbag2-storage-mcap',
     'cv_bridge': 'ros-jazzy-cv-bridge',
     'colcon_core': 'python3-colcon-common-extensions',
@@ -31,6 +34,8 @@ APT = {
     'serial': 'python3-serial',
     'pytest': 'python3-pytest',
 }
+# What the distribution's packages, which stay beside the wheels, can bear.
+CONSTRAINTS = Path(__file__).parents[1] / 'docker' / 'constraints.txt'
 # Import name -> the pin, for what the distribution does not carry.
 PIP = {
     'torch': 'torch==2.13.0',
@@ -67,7 +72,10 @@ def main() -> int:
     if apt:
         commands.append(f'sudo apt-get install -y {" ".join(apt)}')
     if pip:
-        commands.append(f'python3 -m pip install --user --break-system-packages {" ".join(pip)}')
+        commands.append(
+            'python3 -m pip install --user --break-system-packages '
+            f'--constraint {CONSTRAINTS} {" ".join(pip)}'
+        )
     print(' && '.join(commands))
     return 1 if commands else 0
 

@@ -17,6 +17,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / 'docker'
+GROUPS = Path('/usr/share/base-passwd/group.master')
 PATIENCE = 120.0
 # A manifest's key -> the distribution's package, where it is not called ros-jazzy-<key>.
 SYSTEM = {
@@ -42,8 +43,6 @@ BASE = {
     'std_msgs',
     'std_srvs',
 }
-# Of the pip keys of rosdep: the wheel.
-WHEELS = {'python3-rosbags-pip': 'rosbags'}
 
 
 def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
@@ -162,11 +161,10 @@ def test_what_comes_from_other_stages_comes_from_stages_before() -> None:
 
 
 def test_every_dependency_of_the_workspace_is_in_the_robots_image() -> None:
-    packages, wheels = installed('robot'), {pin.split('==')[0] for pin in pins()}
+    packages = installed('robot')
     for key in needed() - BASE:
-        if key in WHEELS:
-            assert WHEELS[key] in wheels, key
-        elif key in SYSTEM:
+        assert not key.endswith('-pip'), f'{key}: rosdep may not write into the system'
+        if key in SYSTEM:
             assert key in packages, key
         else:
             jazzy = f'ros-jazzy-{key.replace("_", "-")}'
@@ -178,6 +176,33 @@ def test_the_camera_and_the_servos_are_in_the_robots_image_alone() -> None:
     for package in ('ros-jazzy-realsense2-camera', 'ros-jazzy-dynamixel-sdk'):
         assert package in installed('robot')
         assert package not in installed('wm') | installed('wm-gpu')
+
+
+@pytest.mark.skipif(not GROUPS.is_file(), reason='no Debian')
+def test_the_user_has_no_name_that_the_distribution_has_given_to_a_group() -> None:
+    """`useradd` would refuse to make that group."""
+    groups = {line.split(':')[0] for line in GROUPS.read_text().splitlines()}
+    (made,) = re.findall(r'useradd .*?(\S+) +&&', '\n'.join(stages()['base']))
+    assert made not in groups
+
+
+def test_no_wheel_is_put_in_the_place_of_what_the_distribution_installed() -> None:
+    """Its packages have no list of their files: pip would stop there."""
+    commands = re.findall(r'python3 -m pip install .*?--requirement', '\n'.join(instructions()))
+    assert len(commands) == 3
+    for command in commands:
+        assert '--ignore-installed' in command and '/tmp/constraints.txt' in command
+
+
+def test_a_workstation_is_told_to_keep_to_what_its_packages_can_bear() -> None:
+    # A Python without any packages lacks them all.
+    done = run([sys.executable, '-I', '-S', str(ROOT / 'pip_ros' / 'native_packages.py')])
+    assert done.returncode == 1
+    apt, pip = done.stdout.split(' && ')
+    assert {'python3-pip', 'ros-jazzy-ros2bag'} <= set(apt.split())
+    words = pip.split()
+    constraints = Path(words[words.index('--constraint') + 1]).read_text()
+    assert {'numpy<2', 'setuptools<80'} <= set(constraints.splitlines())
 
 
 @pytest.mark.skipif(shutil.which('apt-cache') is None, reason='no Debian')
