@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The console's hand on the real emergency stop, `/e_stop`.
+"""The console's hand on the real emergency stop.
+
+It has a topic of its own, `/console/e_stop`, to which arm and multiplexer listen as they do to that
+of buttons: on one topic, its level would pass for a button's, and a dead one would not be missed.
 
 A lock of the multiplexer has to be repeated, and its silence locks too. So from the first press on
 its level is published for as long as the console runs: true until the stop is taken back, then
 false. If the console ends after that, the lock falls silent and the arm stays locked until somebody
 publishes again: an emergency stop that has been used once is never just forgotten.
-
-Where a button publishes there as well, the console says nothing but true: with a false it would
-speak for that button, and nobody would notice that the button is dead.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from std_msgs.msg import Bool
 
 from hiwm_core import contract
 from hiwm_rig.base_node import profile_of
+from hiwm_rig.emergency_stop import CONSOLE_TOPIC
 
-TOPIC = '/e_stop'
 PERIOD = 0.1  # s; the lock's timeout in action_mux.yaml is 0.5 s
 
 
@@ -30,10 +30,8 @@ class EmergencyStop:
     """
 
     def __init__(self, node: Node) -> None:
-        self._publisher = node.create_publisher(Bool, TOPIC, profile_of(contract.COMMAND))
-        self._node = node
+        self._publisher = node.create_publisher(Bool, CONSOLE_TOPIC, profile_of(contract.COMMAND))
         self._level = False
-        self._has_button = False
         self._timer = node.create_timer(PERIOD, self._tell, autostart=False)
 
     @property
@@ -56,7 +54,4 @@ class EmergencyStop:
             self._timer.reset()
 
     def _tell(self) -> None:
-        # For good: a button that is gone must be missed, and not be replaced.
-        self._has_button = self._has_button or self._node.count_publishers(TOPIC) > 1
-        if self._level or not self._has_button:
-            self._publisher.publish(Bool(data=self._level))
+        self._publisher.publish(Bool(data=self._level))

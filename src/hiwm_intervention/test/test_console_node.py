@@ -23,6 +23,7 @@ from std_msgs.msg import Bool
 from hiwm_core import contract
 from hiwm_intervention.console_protocol import unpack_view
 from hiwm_rig.base_node import publisher, serve
+from hiwm_rig.emergency_stop import CONSOLE_TOPIC
 
 
 class Arm:
@@ -35,7 +36,7 @@ class Arm:
         self.executor.add_node(self.node)
         self.states = publisher(self.node, contract.RIG_STATE)
         self.node.create_subscription(
-            Bool, '/e_stop', lambda message: self.levels.append(bool(message.data)), 10
+            Bool, CONSOLE_TOPIC, lambda message: self.levels.append(bool(message.data)), 10
         )
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
@@ -109,22 +110,6 @@ def test_stop_trips_the_emergency_stop_of_a_physical_rig_and_only_there(
         asked = pool.submit(lambda: asyncio.run(ask(console, 'unlock', rig=True)))
         arm.until(asked.done, 'an answer')
         arm.until(lambda: arm.levels[-3:] == [False] * 3, 'the stop to be taken back')
-
-
-def test_the_console_never_speaks_for_a_button_beside_it(arm: Arm, console: Console) -> None:
-    button = arm.node.create_publisher(Bool, '/e_stop', 10)
-    with ThreadPoolExecutor(1) as pool:
-        arm.until(lambda: arm.states.get_subscription_count() > 0, 'the console listens')
-        arm.show(can_rollback=False)
-        for name in ('stop', 'unlock'):
-            asked = pool.submit(lambda name=name: asyncio.run(ask(console, name, rig=True)))
-            arm.until(asked.done, 'an answer')
-        # The button dies without a word. Were there a false now, nobody would miss it.
-        arm.node.destroy_publisher(button)
-        quiet = time.monotonic() + 1.0
-        arm.until(lambda: time.monotonic() > quiet, 'a second')
-    assert True in arm.levels
-    assert False not in arm.levels
 
 
 def test_a_rig_that_is_not_known_yet_counts_as_physical(arm: Arm, console: Console) -> None:

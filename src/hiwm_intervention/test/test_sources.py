@@ -20,6 +20,7 @@ from hiwm_intervention.sources import (
     SourceSettings,
     read_settings,
 )
+from hiwm_rig.emergency_stop import CONSOLE_TOPIC, STATE_TOPIC, TOPIC
 
 SHIPPED = Path(__file__).parents[1] / 'config' / 'action_mux.yaml'
 SETTINGS = SourceSettings('operator', '/operator/action', timeout=0.5, priority=100)
@@ -30,7 +31,12 @@ def test_the_shipped_file() -> None:
     assert settings.sources['policy'].topic == '/policy/action'
     assert settings.sources['operator'].topic == '/operator/action'
     assert settings.sources['operator'].priority > settings.sources['policy'].priority
-    assert settings.locks['e_stop'].topic == '/e_stop'
+    locks = {name: lock.topic for name, lock in settings.locks.items()}
+    assert locks == {
+        'e_stop': TOPIC,
+        'console_e_stop': CONSOLE_TOPIC,
+        'arm_e_stop': STATE_TOPIC,
+    }, 'all that may stop an arm, and what it has latched'
     operator = settings.sources['operator'].topic
     devices = ('browser', 'mouse', 'gamepad', 'terminal', 'script', '', 'policy')
     assert [settings.source_of(operator, device) for device in devices] == [

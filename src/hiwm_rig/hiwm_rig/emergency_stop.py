@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 import time
 from typing import Any, Protocol
 
@@ -14,7 +15,9 @@ from std_srvs.srv import Trigger
 from hiwm_core.contract import Quality
 from hiwm_rig.base_node import profile_of
 
-TOPIC = '/e_stop'
+# Who may stop it: a person's button, and the console's page. Each has to say its level on its own
+# topic: on a shared one a dead button would not be missed.
+TOPIC, CONSOLE_TOPIC = '/e_stop', '/console/e_stop'
 STATE_TOPIC = '/rig/e_stop'
 TRIGGER_SERVICE, RESET_SERVICE = '/e_stop_trigger', '/e_stop_reset'
 PERIOD = 0.1  # s; a lock of the multiplexer has to be repeated within 0.5 s
@@ -50,11 +53,14 @@ class EmergencyStop:
     def __init__(self, node: Node, arm: Stoppable) -> None:
         self._node = node
         self._arm = arm
-        self._pressed_at = float('-inf')
+        self._pressed_at = dict.fromkeys((TOPIC, CONSOLE_TOPIC), float('-inf'))
         self._state = node.create_publisher(Bool, STATE_TOPIC, profile_of(Quality(latched=True)))
-        self._subscription = node.create_subscription(
-            Bool, TOPIC, self._on_button, profile_of(Quality(reliable=False))
-        )
+        self._subscriptions = [
+            node.create_subscription(
+                Bool, topic, partial(self._on_level, topic), profile_of(Quality(reliable=False))
+            )
+            for topic in self._pressed_at
+        ]
         self._services = [
             node.create_service(Trigger, TRIGGER_SERVICE, self._on_trigger),
             node.create_service(Trigger, RESET_SERVICE, self._on_reset),
@@ -66,15 +72,16 @@ class EmergencyStop:
     def destroy(self) -> None:
         """Take it off the graph."""
         self._node.destroy_timer(self._timer)
-        self._node.destroy_subscription(self._subscription)
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
         self._node.destroy_publisher(self._state)
         for service in self._services:
             self._node.destroy_service(service)
 
-    def _on_button(self, message: Bool) -> None:
+    def _on_level(self, topic: str, message: Bool) -> None:
         if message.data:
-            self._pressed_at = time.monotonic()
-            self._stop('somebody pressed the emergency stop')
+            self._pressed_at[topic] = time.monotonic()
+            self._stop(f'somebody pressed the emergency stop ({topic})')
 
     def _on_trigger(self, request: Any, response: Any) -> Any:
         self._stop(f'{TRIGGER_SERVICE} was called')
@@ -83,9 +90,10 @@ class EmergencyStop:
         return response
 
     def _on_reset(self, request: Any, response: Any) -> Any:
-        if time.monotonic() - self._pressed_at < PRESSED:
+        topic, pressed_at = max(self._pressed_at.items(), key=lambda entry: entry[1])
+        if time.monotonic() - pressed_at < PRESSED:
             response.message = (
-                f'{TOPIC} was pressed less than {PRESSED} s ago; release it and ask again'
+                f'{topic} was pressed less than {PRESSED} s ago; release it and ask again'
             )
         else:
             self._arm.reset_stop()

@@ -19,6 +19,7 @@ from hiwm_core import contract
 from hiwm_core.contract import Quality
 from hiwm_rig.base_node import profile_of
 from hiwm_rig.emergency_stop import (
+    CONSOLE_TOPIC,
     PRESSED,
     RESET_SERVICE,
     STATE_TOPIC,
@@ -75,9 +76,9 @@ class Graph:
         while time.monotonic() < end:
             self._executor.spin_once(timeout_sec=0.02)
 
-    def button(self, *, level: bool) -> tuple[Publisher, object]:
+    def button(self, topic: str = TOPIC, *, level: bool) -> tuple[Publisher, object]:
         """Somebody who says a level again and again, and the timer that does it."""
-        publisher = self.people.create_publisher(Bool, TOPIC, profile_of(contract.COMMAND))
+        publisher = self.people.create_publisher(Bool, topic, profile_of(contract.COMMAND))
         self.until(lambda: publisher.get_subscription_count() > 0, 'the arm listens')
         timer = self.people.create_timer(PERIOD, lambda: publisher.publish(Bool(data=level)))
         return publisher, timer
@@ -97,11 +98,14 @@ def graph() -> Iterator[Graph]:
     graph.close()
 
 
-def test_a_pressed_button_latches_and_its_release_alone_changes_nothing(graph: Graph) -> None:
-    _, pressed = graph.button(level=True)
+@pytest.mark.parametrize('topic', [TOPIC, CONSOLE_TOPIC])
+def test_a_pressed_button_latches_and_its_release_alone_changes_nothing(
+    graph: Graph, topic: str
+) -> None:
+    _, pressed = graph.button(topic, level=True)
     graph.until(lambda: graph.arm.stopped, 'a stop')
     graph.people.destroy_timer(pressed)
-    graph.button(level=False)
+    graph.button(topic, level=False)
     graph.run(2 * PRESSED)
     assert graph.arm.stopped
     done, text = graph.call(RESET_SERVICE)
@@ -109,10 +113,11 @@ def test_a_pressed_button_latches_and_its_release_alone_changes_nothing(graph: G
     assert not graph.arm.stopped
 
 
-def test_a_second_button_that_is_not_pressed_does_not_release_the_first(graph: Graph) -> None:
+@pytest.mark.parametrize('topic', [TOPIC, CONSOLE_TOPIC])
+def test_one_that_is_not_pressed_does_not_release_another(graph: Graph, topic: str) -> None:
     graph.button(level=True)
     graph.until(lambda: graph.arm.stopped, 'a stop')
-    graph.button(level=False)
+    graph.button(topic, level=False)
     for _ in range(20):
         done, text = graph.call(RESET_SERVICE)
         assert not done

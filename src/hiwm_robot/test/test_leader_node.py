@@ -55,6 +55,9 @@ class Graph:
             'e_stop': self._asker.create_publisher(
                 Bool, emergency_stop.TOPIC, profile_of(contract.COMMAND)
             ),
+            'console': self._asker.create_publisher(
+                Bool, emergency_stop.CONSOLE_TOPIC, profile_of(contract.COMMAND)
+            ),
             'latch': self._asker.create_publisher(
                 Bool, emergency_stop.STATE_TOPIC, profile_of(Quality(latched=True))
             ),
@@ -171,7 +174,7 @@ def test_a_fault_of_the_program_itself_takes_the_torque_off(borne: Graph) -> Non
     assert status.level == DiagnosticStatus.ERROR and not borne.torque
 
 
-@pytest.mark.parametrize('stop', ['e_stop', 'latch'])
+@pytest.mark.parametrize('stop', ['e_stop', 'console', 'latch'])
 def test_an_emergency_stop_makes_it_limp(borne: Graph, stop: str) -> None:
     borne.until(lambda: borne.torque, 'the servos bear the arm')
     borne.press(stop, True)

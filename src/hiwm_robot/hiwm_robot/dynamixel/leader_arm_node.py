@@ -68,9 +68,10 @@ FREE = (MuxState.PHASE_AUTONOMOUS, MuxState.PHASE_PAUSED)
 LONGEST_END = 5.0  # s
 LOOK = 0.1  # s between looks at what the leader says of itself
 TELL = 1.0  # s between diagnostics where nothing is new
-# Where an emergency stop is told: a person's button; an arm's latch, for late subscribers too.
+# Where an emergency stop is told: by buttons, the console, and an arm's latch, also to late ears.
 STOPS = {
     emergency_stop.TOPIC: Quality(reliable=False),
+    emergency_stop.CONSOLE_TOPIC: Quality(reliable=False),
     emergency_stop.STATE_TOPIC: Quality(latched=True),
 }
 STEADY_CLOCK = Clock(clock_type=ClockType.STEADY_TIME)
