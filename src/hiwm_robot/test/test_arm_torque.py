@@ -207,6 +207,67 @@ def test_a_servo_that_was_asked_as_the_port_vanished_has_not_answered(
     assert small.arm._servos.torque_off.unsure == (1, 2, 3)
 
 
+# -- while nobody drives -------------------------------------------------------------------------
+
+
+def registers(arm: EmulatedArm) -> list[list[int]]:
+    """What a servo forgets without power, of each."""
+    forgotten = (table.PROFILE_VELOCITY, table.POSITION_P_GAIN, table.POSITION_D_GAIN)
+    return [[servo.value(each) for each in forgotten] for servo in arm.bus.servos.values()]
+
+
+def test_servos_that_were_without_power_meanwhile_are_set_up_again(small: EmulatedArm) -> None:
+    before = registers(small)
+    small.arm.disable()
+    small.turns(2)
+    for servo in small.bus.servos.values():
+        servo.reboot(small.port.now)
+    small.turns(turns_of(small, 2.0))
+    assert registers(small) != before
+    small.arm.enable()
+    small.turns(2)
+    assert small.arm.phase is ArmPhase.STARTING and small.torque == [True] * 3
+    assert registers(small) == before
+
+
+def test_a_cable_that_was_out_meanwhile_is_no_hindrance(small: EmulatedArm) -> None:
+    small.arm.disable()
+    small.port.unplugged = True
+    small.turns(5)
+    with pytest.raises(ConfigurationError, match='port'):
+        small.arm.enable()
+    small.port.unplugged = False
+    small.turns(5)
+    assert small.torque == [False] * 3
+    small.arm.enable()
+    small.turns(2)
+    assert small.arm.phase is ArmPhase.STARTING and small.torque == [True] * 3
+
+
+def test_whose_torque_could_not_be_taken_is_said_at_once_and_until_it_is(
+    small: EmulatedArm,
+) -> None:
+    small.bus.faults.missing = frozenset({3})
+    small.arm.disable()
+    small.turns(5)
+    assert small.arm.phase is ArmPhase.OFF and small.torque == [False, False, True]
+    assert small.arm.told == ELBOW_IS_LEFT
+    small.bus.faults.missing = frozenset()
+    small.turns(5)
+    assert small.torque == [False] * 3 and small.arm.told == ''
+
+
+def test_a_fault_says_who_is_stiff_beside_its_cause(small: EmulatedArm) -> None:
+    small.bus.faults.missing = frozenset({3})
+    small.turns(turns_of(small, 0.5))
+    assert small.arm.phase is ArmPhase.FAULT and small.torque == [False, False, True]
+    assert 'servo 3 (elbow)' in small.arm.message
+    assert small.arm.told == f'{small.arm.message}; {ELBOW_IS_LEFT}'
+    small.bus.faults.missing = frozenset()
+    small.turns(5)
+    assert small.torque == [False] * 3 and small.arm.told == small.arm.message
+
+
 # -- the end -------------------------------------------------------------------------------------
 
 

@@ -101,6 +101,12 @@ class Arm:
         return self._stop_reason
 
     @property
+    def told(self) -> str:
+        """`message`, and which servos may still have torque though none is to have any."""
+        stiff = self._servos.stiff
+        return self.message if stiff in self.message else f'{self.message}; {stiff}'.lstrip('; ')
+
+    @property
     def refusal(self) -> str:
         """Why it takes no commands now, in one sentence; empty: it does."""
         return refusal(self.config.name, self.phase, self.message, self._stop_reason)
@@ -164,17 +170,20 @@ class Arm:
             raise ConfigurationError(error.message) from error
 
     def enable(self) -> None:
-        """Torque on, at the measured position.
+        """Set everything up again, then torque on, at the measured position.
 
         Raises:
-            ConfigurationError: It is at fault, an emergency stop is set, a joint stands where it
-                cannot be held, or a servo does not take the torque.
+            ConfigurationError: It is at fault, an emergency stop is set, the port or a servo is
+                not as it was, or a joint stands where it cannot be held.
         """
         if self.phase is ArmPhase.FAULT:
             raise ConfigurationError(
                 f'{self.message}; an arm that is not active is configured anew for that'
             )
         try:
+            # Nobody has looked meanwhile: a supply may have been off, a cable pulled.
+            self._servos.close()
+            self._set_up()
             self._enable()
         except (BusError, PortLostError) as error:
             self._servos.torque_off.begin()

@@ -171,7 +171,7 @@ class ControlLoop:
             'phase': PHASES.index(arm.phase),
             'missed': arm.missed,
             'overruns': self._overruns,
-            'message': arm.message,
+            'message': arm.told,
             'stop_reason': arm.stop_reason,
         }
         if arm.measured is not None:
