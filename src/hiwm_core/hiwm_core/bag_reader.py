@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+import logging
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,7 @@ from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_
 from hiwm_core.contract import Topic
 from hiwm_core.error import ErrorCode, HiwmError
 
+LOGGER = logging.getLogger(__name__)
 METADATA_NAME = 'metadata.yaml'
 ENCAPSULATION_BYTES = 4  # every message in CDR begins with so many that tell its byte order
 
@@ -125,7 +127,8 @@ def find_bags(path: Path) -> list[Path]:
         HiwmError: There is no such folder, or no bag in it.
     """
     if not path.is_dir():
-        raise HiwmError(f'there is no folder {path}', ErrorCode.STORAGE_FAULT)
+        what = f'{path} is no folder' if path.exists() else f'there is no folder {path}'
+        raise HiwmError(what, ErrorCode.STORAGE_FAULT)
     found = {
         file.parent
         for pattern in (METADATA_NAME, '*.mcap', '*.db3')
@@ -134,6 +137,31 @@ def find_bags(path: Path) -> list[Path]:
     if not found:
         raise HiwmError(f'there is no bag in {path}', ErrorCode.STORAGE_FAULT)
     return sorted(found)
+
+
+def find_all_bags(paths: Iterable[Path]) -> list[Path]:
+    """The bags in several folders, as `find_bags` finds them.
+
+    What else a shell's `sessions/*` names, a file or a session without a bag, is named in a warning
+    and skipped.
+
+    Raises:
+        HiwmError: One is not there at all, or none holds a bag.
+    """
+    found: list[Path] = []
+    empty: list[HiwmError] = []
+    for path in paths:
+        try:
+            found += find_bags(path)
+        except HiwmError as error:
+            if not path.exists():
+                raise
+            empty.append(error)
+    if empty and not found:
+        raise empty[0]
+    for error in empty:
+        LOGGER.warning('%s; it is skipped', error.message)
+    return found
 
 
 @lru_cache(maxsize=64)

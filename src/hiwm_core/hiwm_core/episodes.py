@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hiwm_core.bag_reader import find_bags
+from hiwm_core.bag_reader import find_all_bags
 from hiwm_core.bag_recovery import BAG_NAME
 from hiwm_core.error import ErrorCode, HiwmError
 from hiwm_core.session_gathering import OtherTreeError
@@ -122,7 +122,7 @@ def read_logs(paths: Iterable[Path], task: Task, *, frames: bool = True) -> Iter
     Args:
         frames: As in `read_bags`.
     """
-    sessions = sessions_of(bag for path in paths for bag in find_bags(path))
+    sessions = sessions_of(find_all_bags(paths))
     for bags in sessions:
         try:
             logs = _read_session(bags, task, frames=frames)

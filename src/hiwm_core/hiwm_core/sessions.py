@@ -10,7 +10,7 @@ import sys
 
 from tqdm import tqdm
 
-from hiwm_core.bag_reader import find_bags
+from hiwm_core.bag_reader import find_all_bags
 from hiwm_core.command import run_command
 from hiwm_core.episodes import sessions_of
 from hiwm_core.json_file import write_json
@@ -21,9 +21,9 @@ def list_sessions(folders: Sequence[Path], json_path: Path | None = None) -> int
     """Print the table; returns the exit code: 1 if no session can be read.
 
     Raises:
-        HiwmError: A folder is not there or holds no bag, or the JSON cannot be written.
+        HiwmError: A folder is not there, none holds a bag, or the JSON cannot be written.
     """
-    sessions = sessions_of(bag for folder in folders for bag in find_bags(folder))
+    sessions = sessions_of(find_all_bags(folders))
     rows = [
         row
         for bags in tqdm(sessions, desc='reading', unit='session', disable=len(sessions) < 2)

@@ -231,6 +231,23 @@ def test_a_damaged_bag_is_named_and_skipped(
     assert str(tmp_path / 'b' / 'bag') in caplog.text
 
 
+def test_what_a_shell_names_beside_the_sessions_is_skipped(
+    tmp_path: Path, task: Task, caplog: pytest.LogCaptureFixture
+) -> None:
+    short_session(tmp_path / 'a', task).bag.close()
+    starts, began = tmp_path / 'hard_starts.pusht.yaml', tmp_path / 'began'
+    starts.write_text('starts: []\n')
+    began.mkdir()
+    with caplog.at_level(logging.WARNING):
+        assert len(list(read_episodes(sorted(tmp_path.iterdir()), task))) == 1
+    assert f'{starts} is no folder; it is skipped' in caplog.text
+    assert f'there is no bag in {began}; it is skipped' in caplog.text
+    with pytest.raises(HiwmError, match='there is no folder'):
+        list(read_episodes([tmp_path / 'a', tmp_path / 'typo'], task))
+    with pytest.raises(HiwmError, match='hard_starts.pusht.yaml is no folder'):
+        list(read_episodes([starts, began], task))
+
+
 def test_what_is_no_bag_of_the_task_is_refused(tmp_path: Path, task: Task) -> None:
     with pytest.raises(HiwmError, match='there is no folder'):
         list(read_episodes(tmp_path / 'nowhere', task))
