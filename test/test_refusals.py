@@ -53,6 +53,14 @@ CASES: dict[str, tuple[Spoil, str]] = {
         lambda folder: [*file_as_record_dir(folder), 'headless:=true'],
         r'(recorder|world_model): .*file/',
     ),
+    'no such file of parameters': (
+        lambda folder: [f'params_file:={folder}/nowhere.yaml', 'headless:=true'],
+        r"params_file '.*nowhere\.yaml' cannot be read: .*No such file",
+    ),
+    'a file of parameters that names no nodes': (
+        lambda folder: [f'params_file:={MODELS / "policy" / "card.json"}', 'headless:=true'],
+        r"params_file '.*card\.json' must hold the names of nodes",
+    ),
     'an unknown pace': (
         lambda folder: ['pace:=warp', 'headless:=true'],
         r'warp',

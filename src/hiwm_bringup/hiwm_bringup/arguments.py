@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
-from launch import Substitution
-from launch.actions import DeclareLaunchArgument
+import yaml
+
+from launch import LaunchContext, Substitution
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
 
@@ -45,7 +48,9 @@ def session_arguments(autonomous: str | Substitution = 'true') -> list[DeclareLa
             'lockstep: a frame as soon as the action for the step has come',
         ),
         DeclareLaunchArgument(
-            'seed', default_value='0', description='start of the task, and seed of all randomness'
+            'seed',
+            default_value='0',
+            description="start of the task, and seed of the rig's randomness",
         ),
         DeclareLaunchArgument(
             'policy',
@@ -69,12 +74,40 @@ def session_arguments(autonomous: str | Substitution = 'true') -> list[DeclareLa
             'port', default_value='8765', description="the console's port; 0: any that is free"
         ),
         DeclareLaunchArgument(
+            'params_file',
+            default_value=PathJoinSubstitution(
+                [FindPackageShare('hiwm_bringup'), 'config', 'session.yaml']
+            ),
+            description='YAML with further parameters of the nodes, by their names',
+        ),
+        DeclareLaunchArgument(
             'log_level',
             default_value='info',
             choices=['debug', 'info', 'warn', 'error', 'fatal'],
             description='how much the nodes say',
         ),
     ]
+
+
+def checked_params_file() -> OpaqueFunction:
+    """Ends the launch with a sentence if `params_file` is none: by itself launch only warns."""
+
+    def check(context: LaunchContext) -> None:
+        path = Path(LaunchConfiguration('params_file').perform(context))
+        try:
+            nodes = yaml.safe_load(path.read_text(encoding='utf-8'))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise RuntimeError(f"params_file '{path}' cannot be read: {error}") from error
+        if not isinstance(nodes, dict) or not all(
+            isinstance(node, dict) and isinstance(node.get('ros__parameters'), dict)
+            for node in nodes.values()
+        ):
+            raise RuntimeError(
+                f"params_file '{path}' must hold the names of nodes, and below each "
+                '`ros__parameters` with its parameters'
+            )
+
+    return OpaqueFunction(function=check)
 
 
 def session_dir() -> PathJoinSubstitution:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import signal
 import time
 from typing import Any
@@ -21,16 +21,20 @@ REFUSED = 1
 LEAST_LIFE = 20.0
 
 
-def session_node(package: str, executable: str, **arguments: Any) -> Node:
+def session_node(
+    package: str, executable: str, parameters: Sequence[Any] = (), **arguments: Any
+) -> Node:
     """A node with the session's log level and one thread for its numeric libraries.
 
-    More than one busy thread in each process makes everything slower on small machines.
+    More than one busy thread in each process makes everything slower on small machines. What
+    `params_file` says of the node comes last, and counts.
     """
     return Node(
         package=package,
         executable=executable,
         name=executable,
         output='screen',
+        parameters=[*parameters, LaunchConfiguration('params_file')],
         arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
         additional_env={'OMP_NUM_THREADS': '1'},
         **arguments,

@@ -5,7 +5,7 @@
 here knows which.
 """
 
-from hiwm_bringup.arguments import session_arguments
+from hiwm_bringup.arguments import checked_params_file, session_arguments
 from hiwm_bringup.process import ends_session, leaves_session, session_node
 
 from launch import LaunchDescription
@@ -69,6 +69,7 @@ def generate_launch_description() -> LaunchDescription:
                 default_value='',
                 description='folder of the world model, if there is one, for the record',
             ),
+            checked_params_file(),
             SetEnvironmentVariable(
                 'FASTRTPS_DEFAULT_PROFILES_FILE',
                 PathJoinSubstitution([share, 'config', 'fastdds.xml']),

@@ -72,7 +72,11 @@ class Installation:
                 raise AssertionError(f'not all of {expected} have spoken')
             return [TimerAction(period=0.1, actions=[OpaqueFunction(function=look)])]
 
+        params_file = self.folder / 'session.yaml'
+        if not params_file.exists():
+            params_file.write_text('/**:\n  ros__parameters: {}\n')
         outer = {'rig': 'dynamixel', 'task': 'pusht', 'arm': '', 'log_level': 'info'}
+        outer['params_file'] = str(params_file)
         settings = {**outer, **arguments}
         service = LaunchService()
         service.include_launch_description(
@@ -182,3 +186,10 @@ def test_a_realsense_has_the_drivers_own_launch_file_where_it_is_installed(
 
 def test_a_simulated_arm_shows_its_own_frames(installation: Installation) -> None:
     assert installation.launch(set(), rig='sim_arm', camera='realsense') == {}
+
+
+def test_what_the_file_of_parameters_says_comes_last(installation: Installation) -> None:
+    text = '/**:\n  ros__parameters: {task: of the file, more: 7}\n'
+    (installation.folder / 'session.yaml').write_text(text)
+    started = installation.launch({'sim_camera'}, camera='sim')
+    assert (started['sim_camera']['task'], started['sim_camera']['more']) == ('of the file', 7)

@@ -159,8 +159,8 @@ def find_all_bags(paths: Iterable[Path]) -> list[Path]:
             empty.append(error)
     if empty and not found:
         raise empty[0]
-    for error in empty:
-        LOGGER.warning('%s; it is skipped', error.message)
+    for refusal in empty:
+        LOGGER.warning('%s; it is skipped', refusal.message)
     return found
 
 

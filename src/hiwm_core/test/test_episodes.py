@@ -244,7 +244,7 @@ def test_what_a_shell_names_beside_the_sessions_is_skipped(
     assert f'there is no bag in {began}; it is skipped' in caplog.text
     with pytest.raises(HiwmError, match='there is no folder'):
         list(read_episodes([tmp_path / 'a', tmp_path / 'typo'], task))
-    with pytest.raises(HiwmError, match='hard_starts.pusht.yaml is no folder'):
+    with pytest.raises(HiwmError, match=r'hard_starts\.pusht\.yaml is no folder'):
         list(read_episodes([starts, began], task))
 
 
