@@ -187,7 +187,9 @@ class RolloutServer:
         named = Path(which).expanduser()
         folder = str(named) if named.exists() else which.partition(':')[2]
         files = sorted(Path(folder).expanduser().glob('*')) if folder else []
-        identity = (which, tuple((path.name, path.lstat().st_mtime_ns) for path in files))
+        # Of what a link leads to: an installed folder may be links alone.
+        times = [(path.name, path.stat().st_mtime_ns) for path in files if path.exists()]
+        identity = (which, tuple(times))
         if self._loaded is None or self._loaded[0] != identity:
             self._forget()
             self._loaded = (identity, open_policy(self._rig.task, which))
