@@ -157,7 +157,7 @@ def test_who_drives_sets_nothing_up(desk: tuple[Probe, Page]) -> None:
     def drives() -> bool:
         # On a machine that stalls, the arm's lock falls silent at times, and has to be let go.
         page.keyboard.press('Space' if says(page, 'Stopped') else 't')
-        time.sleep(0.5)
+        time.sleep(0.8)
         return says(page, 'You')
 
     until(drives, 'the page drives')

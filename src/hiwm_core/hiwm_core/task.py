@@ -26,7 +26,8 @@ from hiwm_core.task_parts import (
 )
 
 FloatArray = NDArray[np.float64]
-STOP_KEY = 'x'  # of the console, which asks driving keys first
+# What the console must never lose to a driving key, which it asks first.
+RESERVED_KEYS = {'x': 'stops everything', 't': 'takes over', ' ': 'pauses'}
 
 
 @dataclass(frozen=True)
@@ -252,8 +253,8 @@ def _check(task: Task, source: str) -> None:
     _check_joints(task, refuse)
     _check_scene_names(task, refuse)
     for key, moves in task.keys.items():
-        if key.lower() == STOP_KEY:
-            refuse(f"key '{key}' stops everything and cannot drive; take another one")
+        if meaning := RESERVED_KEYS.get(key.lower()):
+            refuse(f"key '{key}' {meaning} and cannot drive; take another one")
         if unknown := [name for name in moves if name not in task.action_names]:
             refuse(f"key '{key}' moves '{unknown[0]}', which is no action")
 

@@ -64,6 +64,8 @@ MISTAKES = {
     'reset lacks one': ('  towel_x: [-0.1, 0.1]\n', '', '`reset` needs a range for every scene'),
     'reset outside': ('towel_x: [-0.1, 0.1]', 'towel_x: [-0.1, 0.4]',
                       "`reset` draws 'towel_x' from outside its range"),
+    'key takes over': ('d: {left_waist', 't: {left_waist', "key 't' takes over and cannot drive"),
+    'key pauses': ('d: {left_waist', "' ': {left_waist", "key ' ' pauses and cannot drive"),
     'key stops': ('d: {left_waist', 'X: {left_waist', "key 'X' stops everything and cannot drive"),
     'key moves nothing': ('d: {left_waist', 'd: {tail', "key 'd' moves 'tail', which is no action"),
 }  # fmt: skip

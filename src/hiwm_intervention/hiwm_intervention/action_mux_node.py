@@ -17,7 +17,6 @@ from ament_index_python.packages import get_package_share_directory
 from hiwm_msgs.msg import Action as ActionMessage
 from hiwm_msgs.msg import MuxState, RecorderState, RigState
 from hiwm_msgs.srv import SaveCheckpoint, SetPace
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
@@ -38,6 +37,7 @@ from hiwm_intervention.trigger import Bookmark
 from hiwm_rig.base_node import client, declare, profile_of, publisher, run_node, serve, subscription
 from hiwm_rig.conversion import action_message, action_of, joint_message, joints_of
 from hiwm_rig.pacing import Advance
+from hiwm_rig.steady_clock import STEADY_CLOCK
 
 STATE_PERIOD = 1.0  # s, at the longest
 TICKS_PER_STEP = 10
@@ -116,10 +116,9 @@ class ActionMuxNode(Node):
                 profile_of(contract.COMMAND),
             )
         serve(self, contract.TAKEOVER, self._on_takeover)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
         tick = min(self._task.period / TICKS_PER_STEP, LONGEST_TICK)
-        self.create_timer(tick, self._act, clock=steady)
-        self.create_timer(STATE_PERIOD, self._tell, clock=steady)
+        self.create_timer(tick, self._act, clock=STEADY_CLOCK)
+        self.create_timer(STATE_PERIOD, self._tell, clock=STEADY_CLOCK)
         self._tell()
         self.get_logger().info(
             f'sources: {", ".join(settings.sources)}; locks: {", ".join(settings.locks) or "none"}'

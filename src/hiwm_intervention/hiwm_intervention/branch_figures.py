@@ -24,6 +24,7 @@ class BranchFigures:
         best: The highest progress on it; NaN unknown.
         label: Label.LABEL_*.
         note: The operator's words with the label.
+        judged: A person has judged it, be it to take a label back.
         continued: Another branch goes on from its head.
         rooted: Its head has an ancestor, so that its path has more than one frame.
         own: A node was made on it.
@@ -39,6 +40,7 @@ class BranchFigures:
     best: float = math.nan
     label: int = LABEL_NONE
     note: str = ''
+    judged: bool = False
     continued: bool = False
     rooted: bool = False
     own: bool = False
@@ -64,7 +66,7 @@ class Branches:
     def label(self, name: str, node: int, label: int, note: str, at: float) -> None:
         """A person judged a branch."""
         branch = self.by_name.setdefault(name, BranchFigures(name, -1, at, node, rooted=True))
-        branch.label, branch.note = label, note
+        branch.label, branch.note, branch.judged = label, note, True
 
     def node(self, name: str, node: int, parent: int, progress: float, at: float) -> bool:
         """A node was made on a branch; returns whether the branch is new."""

@@ -18,6 +18,7 @@ from std_msgs.msg import Bool
 from hiwm_core import contract
 from hiwm_rig.base_node import profile_of
 from hiwm_rig.emergency_stop import CONSOLE_TOPIC
+from hiwm_rig.steady_clock import STEADY_CLOCK
 
 PERIOD = 0.1  # s; the lock's timeout in action_mux.yaml is 0.5 s
 
@@ -32,7 +33,7 @@ class EmergencyStop:
     def __init__(self, node: Node) -> None:
         self._publisher = node.create_publisher(Bool, CONSOLE_TOPIC, profile_of(contract.COMMAND))
         self._level = False
-        self._timer = node.create_timer(PERIOD, self._tell, autostart=False)
+        self._timer = node.create_timer(PERIOD, self._tell, clock=STEADY_CLOCK, autostart=False)
 
     @property
     def used(self) -> bool:

@@ -46,6 +46,7 @@ from hiwm_intervention.console_session import ConsoleSession
 from hiwm_intervention.console_starts import HardStarts
 from hiwm_rig.base_node import declare, publisher, run_node, subscription
 from hiwm_rig.conversion import action_message, action_of, frame_of, joints_of, nanoseconds_of
+from hiwm_rig.steady_clock import STEADY_CLOCK
 from hiwm_rig.wake import Wake
 
 PARAMETERS = {
@@ -138,9 +139,12 @@ class ConsoleNode(Node):
         subscription(self, contract.MUX_STATE, self._on_mux)
         subscription(self, contract.RECORDER_STATE, self._on_recorder)
         self._pulse = self.create_timer(
-            self._task.period / ANSWERS_PER_PERIOD, self._answer, autostart=False
+            self._task.period / ANSWERS_PER_PERIOD,
+            self._answer,
+            clock=STEADY_CLOCK,
+            autostart=False,
         )
-        self.create_timer(1.0, self._on_second)
+        self.create_timer(1.0, self._on_second, clock=STEADY_CLOCK)
         self._server.start()
         if not _is_loopback(values['address']):
             self.get_logger().warning(

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 import time
 
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 
@@ -15,13 +14,13 @@ from hiwm_core import contract
 from hiwm_core.contract import Service
 from hiwm_intervention.console_call import Call, Outcome
 from hiwm_rig.base_node import client, interface
+from hiwm_rig.steady_clock import STEADY_CLOCK
 
 ANSWER_TIMEOUT = 20.0  # s for a service to answer
 # s for a service to be found. A node's topics are heard up to a second before its services are
 # found, and a person is quicker than that.
 FIND_TIMEOUT = 2.0
 FIND_PERIOD = 0.05  # s
-STEADY_CLOCK = Clock(clock_type=ClockType.STEADY_TIME)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from hiwm_intervention.console_protocol import Ask, Hold
 from hiwm_intervention.console_report import MuxReport, RecorderReport, RigReport
 from hiwm_intervention.console_tree import TreeView
 from hiwm_intervention.reset_guide import ResetGuide
-from hiwm_intervention.takeover import DRIVEN, HELD_BY_OPERATOR
+from hiwm_intervention.takeover import DRIVEN, HELD_BY_OPERATOR, ON_ITS_WAY
 
 RATE_WINDOW = 2.0  # s
 SILENCE = 1.0  # s; a rig that says nothing for longer is said to be silent
@@ -60,6 +60,7 @@ class ConsoleSession:
         self._holder = ''
         self._incident = ''  # what befell the session since somebody drove, as a sentence
         self._engaged_stamp = 0
+        self._engaged_at = -math.inf
         self._rig: RigReport | None = None
         self._mux: MuxReport | None = None
         self._recorder: RecorderReport | None = None
@@ -109,8 +110,8 @@ class ConsoleSession:
     def see_rig(self, report: RigReport, now: float) -> bool:
         """A state of the rig; returns whether its tree has to be fetched."""
         before = self._rig
-        if before is not None and (report.session != before.session or report.epoch < before.epoch):
-            # Another rig, or the same one begun anew: nothing known of the tree holds any more.
+        if before is not None and _is_another(before, report):
+            # Nothing known of the tree holds any more.
             self.tree = TreeView(self.tree.generation + 1)
         if report.mode != Mode.RUNNING or (before and before.mode != Mode.RUNNING):
             self._ticks.clear()
@@ -138,8 +139,8 @@ class ConsoleSession:
         self._mux = report
         self._mux_heard = now
         self.economics.see_human_time(report.human_time)
-        if report.stamp < self._engaged_stamp:
-            # It was on its way before the takeover was granted.
+        if report.stamp < self._engaged_stamp and now - self._engaged_at < ON_ITS_WAY:
+            # It was on its way before the takeover was granted. After that, a clock was set back.
             return
         self._holder = report.operator_id
         if report.phase not in HELD_BY_OPERATOR:
@@ -203,7 +204,7 @@ class ConsoleSession:
             return outcome.message or f'It was refused without a reason ({ask.name}).'
         if ask.name == 'take_over':
             self._holder = page
-            self._engaged_stamp = stamp
+            self._engaged_stamp, self._engaged_at = stamp, now
             self.operator.engage(now)
         elif ask.name == 'release':
             self._holder = ''
@@ -270,12 +271,22 @@ class ConsoleSession:
         silent = now - self._rig_heard
         return {
             **self._rig.tell(),
-            'hertz': self._hertz(),
+            'hertz': self._hertz(now),
             'silent_seconds': int(silent) if silent > SILENCE else 0,
         }
 
-    def _hertz(self) -> float | None:
+    def _hertz(self, now: float) -> float | None:
         """Steps per second over the last moments; None while time stands still."""
         if len(self._ticks) < 2 or self._ticks[-1] == self._ticks[0]:
             return None
+        if now - self._ticks[-1] > RATE_WINDOW:
+            return None
         return round((len(self._ticks) - 1) / (self._ticks[-1] - self._ticks[0]), 2)
+
+
+def _is_another(before: RigReport, report: RigReport) -> bool:
+    """Whether another rig speaks, or the same one without what it had kept."""
+    if report.session != before.session or report.epoch < before.epoch:
+        return True
+    # A rig that takes up its journal again begins another epoch.
+    return report.epoch == before.epoch and report.executed_actions < before.executed_actions

@@ -32,6 +32,7 @@ from hiwm_intervention.terminal import Terminal
 from hiwm_intervention.terminal_session import Command, TerminalSession
 from hiwm_rig.base_node import client, declare, publisher, run_node, subscription
 from hiwm_rig.conversion import action_message, joints_of, nanoseconds_of
+from hiwm_rig.steady_clock import STEADY_CLOCK
 from hiwm_rig.wake import Wake
 
 PARAMETERS = {
@@ -75,7 +76,7 @@ class KeyboardNode(Node):
         subscription(self, contract.JOINT_STATES, self._on_joints)
         subscription(self, contract.RIG_STATE, self._on_rig)
         subscription(self, contract.MUX_STATE, self._on_mux)
-        self.create_timer(self._task.period / ANSWERS_PER_PERIOD, self._answer)
+        self.create_timer(self._task.period / ANSWERS_PER_PERIOD, self._answer, clock=STEADY_CLOCK)
         self._wake = Wake(self, self._take_keys)
         self._terminal.__enter__()
         self._terminal.say(self._session.help())
@@ -180,7 +181,7 @@ class KeyboardNode(Node):
             self._session.leave()
             self._answer()
             self._request(Event.RELEASE)
-        self.create_timer(FAREWELL, rclpy.try_shutdown)
+        self.create_timer(FAREWELL, rclpy.try_shutdown, clock=STEADY_CLOCK)
 
     # -- the graph -------------------------------------------------------------------------------
 
@@ -200,6 +201,7 @@ class KeyboardNode(Node):
             Phase(message.phase),
             str(message.operator_id),
             nanoseconds_of(message.header.stamp),
+            time.monotonic(),
             reason=str(message.reason),
             asked_by=str(message.asked_by),
             waiting=bool(message.waiting),

@@ -21,7 +21,6 @@ from typing import Any
 
 from hiwm_msgs.msg import RecorderState
 import rclpy
-from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
@@ -36,6 +35,7 @@ from hiwm_intervention.memory import keep_freed_memory
 from hiwm_intervention.recorder import MEGABYTE, Recorder, describe_session, free_bag
 from hiwm_intervention.session_observer import SessionObserver
 from hiwm_rig.base_node import declare, interface, profile_of, publisher, run_node
+from hiwm_rig.steady_clock import STEADY_CLOCK
 
 STATE_PERIOD = 1.0  # s
 WATCH_PERIOD = 0.05  # s, how soon a fault or an interrupt is noticed
@@ -116,9 +116,8 @@ class RecorderNode(Node):
                 profile_of(quality),
                 raw=True,
             )
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(STATE_PERIOD, self._tell, clock=steady)
-        self.create_timer(WATCH_PERIOD, self._watch, clock=steady)
+        self.create_timer(STATE_PERIOD, self._tell, clock=STEADY_CLOCK)
+        self.create_timer(WATCH_PERIOD, self._watch, clock=STEADY_CLOCK)
         # rclpy's own handlers would end the executor at once, and with it the recording.
         uninstall_signal_handlers()
         for number in (signal.SIGINT, signal.SIGTERM):

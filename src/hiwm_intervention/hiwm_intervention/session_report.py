@@ -185,7 +185,8 @@ def _merge(branches: dict[str, Event], branch: Event, offset: float) -> None:
     known['corrective'] += branch['corrective']
     known['corrective_seconds'] += branch['corrective_seconds']
     known['episode'] = branch['episode'] or known['episode']
-    if branch['label']:
+    # A summary of an earlier version does not tell a label that was taken back from none.
+    if branch.get('judged', branch['label']):
         known['label'], known['note'] = branch['label'], branch['note']
     if branch['progress'] is not None:
         known['progress'] = branch['progress']

@@ -56,6 +56,7 @@ class Event(IntEnum):
 REQUESTS = frozenset(event for event in Event if event < Event.ALIGNED)
 DRIVEN = frozenset({Phase.AUTONOMOUS, Phase.HANDOVER, Phase.CORRECTING})
 HELD_BY_OPERATOR = frozenset({Phase.HANDOVER, Phase.CORRECTING})
+ON_ITS_WAY = 1.0  # s; a state that was told before a request was granted has arrived by then
 
 TABLE: dict[tuple[Phase, Event], Phase] = {
     (Phase.AUTONOMOUS, Event.PAUSE): Phase.PAUSED,

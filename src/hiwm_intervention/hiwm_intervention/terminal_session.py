@@ -17,7 +17,7 @@ from hiwm_core.error import ConfigurationError
 from hiwm_core.task import FloatArray, Task
 from hiwm_intervention.console_operator import ConsoleOperator
 from hiwm_intervention.console_protocol import Hold
-from hiwm_intervention.takeover import HELD_BY_OPERATOR, Event, Phase
+from hiwm_intervention.takeover import HELD_BY_OPERATOR, ON_ITS_WAY, Event, Phase
 
 DEVICE = 'terminal'
 # A key counts for at least so many periods after a report, so that no tap falls between two steps.
@@ -86,6 +86,7 @@ class TerminalSession:
         self._reason = ''
         self._waiting = False
         self._granted_stamp = 0
+        self._granted_at = -math.inf
 
     @property
     def drives(self) -> bool:
@@ -130,7 +131,8 @@ class TerminalSession:
     def granted(self, event: Event, stamp: int, now: float) -> None:
         """The multiplexer has done what was asked at `stamp` (ns of the graph's clock)."""
         if event is Event.TAKE_OVER:
-            self._granted_stamp, self._holder = stamp, self.operator_id
+            self._granted_stamp, self._granted_at = stamp, now
+            self._holder = self.operator_id
             self._focused = True
             self._heard = now
             self._reported.clear()
@@ -144,14 +146,15 @@ class TerminalSession:
         phase: Phase,
         operator_id: str,
         stamp: int,
+        now: float,
         *,
         reason: str = '',
         asked_by: str = '',
         waiting: bool = False,
     ) -> None:
         """Who drives, told at `stamp` (ns of the graph's clock)."""
-        if stamp < self._granted_stamp:
-            # It was on its way before the takeover was granted.
+        if stamp < self._granted_stamp and now - self._granted_at < ON_ITS_WAY:
+            # It was on its way before the takeover was granted. After that, a clock was set back.
             return
         self.phase, self._holder = phase, operator_id
         self._reason, self._asked_by, self._waiting = reason, asked_by, waiting

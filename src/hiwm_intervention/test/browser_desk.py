@@ -181,6 +181,11 @@ class Operator:
         self.wait_for('paused')
         self.settle()
 
+    def go_on(self) -> None:
+        """Press Space as somebody who has seen what is: not at once."""
+        time.sleep(0.8)
+        self.page.keyboard.press('Space')
+
     def settle(self) -> None:
         """Wait until a paused rig has shown its frame a few times."""
         until(lambda: self.text('rate') == 'stands still', 'the rig stands')
@@ -281,7 +286,7 @@ def operator(console: Console, desk: BrowserContext) -> Iterator[Operator]:
     operator = Operator(desk, console.url)
     until(lambda: operator.phase in {'paused', 'locked', 'correcting'}, 'the multiplexer')
     if operator.phase == 'locked':
-        operator.page.keyboard.press('Space')
+        operator.go_on()
     operator.wait_for('paused')
     operator.reset(free_start())
     yield operator

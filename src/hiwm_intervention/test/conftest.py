@@ -9,3 +9,4 @@ import sys
 sys.path.insert(0, str(Path(__file__).parent))
 
 from browser_desk import chromium, console, desk, operator  # noqa: F401
+from tree_desk import page, rig  # noqa: F401

@@ -153,7 +153,7 @@ def test_stop_is_in_reach_beside_an_open_dialog(operator: Operator) -> None:
         operator.page.keyboard.press('Escape')
         # Opened by a pointer, it leaves the keys to the picture: space unlocks.
         until(lambda: operator.page.evaluate('document.activeElement.id') == 'frame', 'the focus')
-        operator.page.keyboard.press('Space')
+        operator.go_on()
         operator.wait_for('paused')
 
 
@@ -208,7 +208,29 @@ def test_a_second_page_watches_and_can_stop(operator: Operator, desk: BrowserCon
     second.page.click('.stop')
     operator.wait_for('locked')
     assert operator.text('who') == 'Stopped'
-    operator.page.keyboard.press('Space')
+    operator.go_on()
+    operator.wait_for('paused')
+
+
+SURPRISED = """() => new MutationObserver((_, observer) => {
+  if (document.body.dataset.phase === 'correcting') return;
+  observer.disconnect();
+  const space = { key: ' ', code: 'Space', bubbles: true };
+  document.body.dispatchEvent(new KeyboardEvent('keydown', space));
+}).observe(document.body, { attributeFilter: ['data-phase'] })"""
+
+
+def test_a_press_that_crosses_a_stop_does_not_undo_it(
+    operator: Operator, desk: BrowserContext
+) -> None:
+    """Who presses Space to pause, and is late by a moment, must not set anything going."""
+    second = Operator(desk, operator.page.url)
+    operator.take_over()
+    operator.page.evaluate(SURPRISED)
+    second.page.click('.stop')
+    until(lambda: 'press again to go on' in operator.text('alarm'), 'a refusal in words')
+    assert operator.phase == 'locked'
+    operator.go_on()
     operator.wait_for('paused')
 
 
@@ -295,6 +317,7 @@ def test_nothing_jumps_while_a_session_goes_on(operator: Operator, width: int) -
     until(lambda: 'nothing to release' in operator.text('alarm'), 'a refusal in words')
     operator.page.click('.stop')
     operator.wait_for('locked')
+    time.sleep(0.8)
     operator.page.click('#pause')
     operator.wait_for('paused')
     assert operator.page.evaluate('window.shifts') == []

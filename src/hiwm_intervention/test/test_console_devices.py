@@ -164,11 +164,11 @@ def test_stop_has_a_key_that_works_everywhere(operator: Operator) -> None:
     operator.page.keyboard.press('Pause')
     operator.wait_for('locked')
     operator.page.keyboard.press('Escape')
-    operator.page.keyboard.press('Space')
+    operator.go_on()
     operator.wait_for('paused')
     operator.page.keyboard.press('x')
     operator.wait_for('locked')
-    operator.page.keyboard.press('Space')
+    operator.go_on()
     operator.wait_for('paused')
 
 

@@ -108,6 +108,13 @@ def test_a_state_from_before_the_takeover_does_not_end_it(session: ConsoleSessio
     session.see_mux(mux(Phase.PAUSED, stamp=SECOND), 0.0)
     assert session.operator.engaged
     assert session.answer(0.0) is not None
+
+
+def test_a_clock_that_is_set_back_keeps_nobody_at_the_wheel(session: ConsoleSession) -> None:
+    take_over(session, 'one', stamp=10_000 * SECOND)
+    session.see_mux(mux(Phase.PAUSED, stamp=6_400 * SECOND), 2.0)
+    assert session.holder == ''
+    assert not session.refusal('two', Ask(1, 'take_over'))
     session.see_mux(mux(Phase.PAUSED, stamp=3 * SECOND), 0.0)
     assert not session.operator.engaged
 
@@ -210,6 +217,7 @@ def test_the_rate_is_of_new_steps_and_nothing_while_paused(session: ConsoleSessi
     for step in range(40):
         session.see_rig(rig(node=step + 1, step=step), 0.1 * step)
     assert session.tell(4.0)['rig']['hertz'] == pytest.approx(10.0, abs=0.01)
+    assert session.tell(600.0)['rig']['hertz'] is None, 'a rig that says nothing has no rate'
     session.see_rig(rig(node=40, step=39, mode=int(Mode.PAUSED)), 4.0)
     assert session.tell(4.0)['rig']['hertz'] is None
 
@@ -430,3 +438,14 @@ def test_a_rig_that_began_anew_has_another_tree(session: ConsoleSession) -> None
     publish(session.tree, feed)
     assert reader.read().nodes.keys() == {1}
     assert feed.key != key, 'frames of the tree before are at another address'
+
+
+def test_a_rig_that_kept_nothing_has_another_tree_though_its_epoch_is_the_same(
+    session: ConsoleSession,
+) -> None:
+    session.see_rig(rig(epoch=1, node=40, step=39, executed_actions=39), 0.0)
+    before = session.tree
+    session.see_rig(rig(epoch=1, node=41, step=40, executed_actions=40), 0.1)
+    assert session.tree is before
+    assert session.see_rig(rig(epoch=1, node=1, step=0, executed_actions=0), 9.0)
+    assert session.tree.generation > before.generation

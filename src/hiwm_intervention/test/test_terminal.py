@@ -35,14 +35,14 @@ def test_what_a_terminal_sends_is_keys(text: str, keys: list[str]) -> None:
 def session(**changes: float) -> TerminalSession:
     values = {'repeat_timeout': 0.15, 'away_timeout': 60.0, **changes}
     made = TerminalSession(TASK, 'ada', **values)
-    made.see_mux(Phase.PAUSED, '', 1)
+    made.see_mux(Phase.PAUSED, '', 1, 100.5)
     return made
 
 
 def driving(**changes: float) -> TerminalSession:
     made = session(**changes)
     made.granted(Event.TAKE_OVER, 10, 100.0)
-    made.see_mux(Phase.CORRECTING, 'ada', 11)
+    made.see_mux(Phase.CORRECTING, 'ada', 11, 100.5)
     assert made.drives
     return made
 
@@ -72,17 +72,20 @@ def test_nobody_drives_without_the_wheel() -> None:
     terminal.press('d', 100.0)
     assert terminal.answer(1, 0, JOINTS, 100.0) is None
     terminal.granted(Event.TAKE_OVER, 10, 100.0)
-    terminal.see_mux(Phase.HANDOVER, 'ada', 11)
+    terminal.see_mux(Phase.HANDOVER, 'ada', 11, 100.5)
     assert terminal.answer(1, 0, JOINTS, 100.0).deadman
-    terminal.see_mux(Phase.PAUSED, '', 12)
+    terminal.see_mux(Phase.PAUSED, '', 12, 100.5)
     assert terminal.answer(1, 1, JOINTS, 100.2) is None
 
 
 def test_a_state_from_before_the_takeover_does_not_end_it() -> None:
     terminal = session()
     terminal.granted(Event.TAKE_OVER, 10, 100.0)
-    terminal.see_mux(Phase.PAUSED, '', 9)
+    terminal.see_mux(Phase.PAUSED, '', 9, 100.5)
     assert terminal.drives
+    # Long after, it is a clock that was set back.
+    terminal.see_mux(Phase.PAUSED, '', 9, 102.0)
+    assert not terminal.drives
 
 
 @pytest.mark.parametrize('how', ['away', 'focus', 'leaves', 'moved'])
@@ -120,14 +123,14 @@ def test_who_is_not_there_lets_go_once(how: str) -> None:
 )
 def test_what_a_command_asks_for(phase: Phase, holder: str, command: Command, event: Event) -> None:
     terminal = session()
-    terminal.see_mux(phase, holder, 2)
+    terminal.see_mux(phase, holder, 2, 100.5)
     assert terminal.event(command) is event
 
 
 @pytest.mark.parametrize('command', [Command.PAUSE, Command.RELEASE])
 def test_who_only_watches_is_told_so(command: Command) -> None:
     terminal = session()
-    terminal.see_mux(Phase.CORRECTING, 'grace', 2)
+    terminal.see_mux(Phase.CORRECTING, 'grace', 2, 100.5)
     assert "'grace' is in control" in str(terminal.event(command))
 
 

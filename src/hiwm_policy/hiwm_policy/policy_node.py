@@ -36,6 +36,7 @@ from hiwm_policy.inference import Inference
 from hiwm_policy.policy import check_frame
 from hiwm_rig.base_node import DeviceNode, declare, publisher, run_node, subscription
 from hiwm_rig.conversion import action_message, frame_of, joints_of, nanoseconds_of
+from hiwm_rig.steady_clock import STEADY_CLOCK
 from hiwm_rig.wake import Wake
 
 PARAMETERS = {
@@ -110,7 +111,7 @@ class PolicyNode(DeviceNode):
             (contract.RIG_EXECUTED, self._on_executed),
         ):
             acquired.callback(self.destroy_subscription, subscription(self, topic, callback))
-        timer = self.create_timer(DIAGNOSTICS_PERIOD, self._publish_diagnostics)
+        timer = self.create_timer(DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=STEADY_CLOCK)
         acquired.callback(self.destroy_timer, timer)
         self.get_logger().info(
             f"policy '{policy.name}' is ready for task '{self._task.name}': {which}"

@@ -20,6 +20,7 @@ import numpy as np
 
 from hiwm_core.contract import DIAGNOSTICS
 from hiwm_rig.base_node import publisher
+from hiwm_rig.steady_clock import STEADY_CLOCK
 
 WINDOW = 600
 RANKS = (50, 95, 99)
@@ -77,7 +78,7 @@ class Diagnostics:
         self._answer = Percentiles()
         self._latency = Percentiles()
         self._last_frame: float | None = None
-        self._timer = node.create_timer(1.0, self._publish)
+        self._timer = node.create_timer(1.0, self._publish, clock=STEADY_CLOCK)
 
     @property
     def step_time(self) -> float:

@@ -7,13 +7,13 @@ from functools import partial
 import time
 from typing import Any, Protocol
 
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from hiwm_core.contract import Quality
 from hiwm_rig.base_node import profile_of
+from hiwm_rig.steady_clock import STEADY_CLOCK
 
 # Who may stop it: a person's button, and the console's page. Each has to say its level on its own
 # topic: on a shared one a dead button would not be missed.
@@ -65,9 +65,7 @@ class EmergencyStop:
             node.create_service(Trigger, TRIGGER_SERVICE, self._on_trigger),
             node.create_service(Trigger, RESET_SERVICE, self._on_reset),
         ]
-        self._timer = node.create_timer(
-            PERIOD, self._tell, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+        self._timer = node.create_timer(PERIOD, self._tell, clock=STEADY_CLOCK)
 
     def destroy(self) -> None:
         """Take it off the graph."""

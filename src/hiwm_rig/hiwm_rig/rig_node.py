@@ -17,7 +17,6 @@ from hiwm_msgs.msg import Action as ActionMessage
 from hiwm_msgs.msg import TreeEvent
 import numpy as np
 import rclpy
-from rclpy.clock import Clock, ClockType
 from rclpy.timer import Timer
 
 from hiwm_core import contract
@@ -35,13 +34,13 @@ from hiwm_rig.frame_service import fill_frames
 from hiwm_rig.pacing import Pacing
 from hiwm_rig.rig_publisher import RigPublisher
 from hiwm_rig.rollout_server import RolloutServer
+from hiwm_rig.steady_clock import STEADY_CLOCK
 from hiwm_rig.stepper import Stepper
 from hiwm_rig.steps import Steps
 from hiwm_rig.tree_service import fill_tree
 
 MOST_STEPS = 100
 LAST_WORDS = 0.5  # s, from a fault that ends the process to its end
-STEADY_CLOCK = Clock(clock_type=ClockType.STEADY_TIME)
 
 PARAMETERS = {
     'task': Parameter('pusht', 'which task, by name'),

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+
+from hiwm_rig.steady_clock import STEADY_CLOCK
 
 # s; how late a forgotten call is at most. Half a period of most tasks, and too rare to cost time.
 LOOK_PERIOD = 0.05
@@ -30,8 +31,7 @@ class Wake:
         self._act = act
         self._called = False
         self._guard = node.create_guard_condition(self._run)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._look = node.create_timer(LOOK_PERIOD, self._run, clock=steady)
+        self._look = node.create_timer(LOOK_PERIOD, self._run, clock=STEADY_CLOCK)
 
     def call(self) -> None:
         """Have it called soon; from any thread."""

@@ -22,7 +22,6 @@ from hiwm_msgs.msg import MuxState, RigState
 from hiwm_msgs.srv import Rollback, Takeover
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import Image
@@ -37,6 +36,7 @@ from hiwm_core.rig import Mode
 from hiwm_core.task import FloatArray, load_task
 from hiwm_rig.base_node import client, declare, publisher, run_node, subscription
 from hiwm_rig.conversion import action_message, frame_of, nanoseconds_of
+from hiwm_rig.steady_clock import STEADY_CLOCK
 from hiwm_rig.wake import Wake
 from hiwm_robot.scripted_operator import Event, Eyes, Habits, Look, ScriptedOperator, Stage, When
 
@@ -152,7 +152,7 @@ class ScriptedOperatorNode(Node):
         subscription(self, contract.IMAGE, self._on_image)
         subscription(self, contract.RIG_STATE, self._on_state)
         subscription(self, contract.MUX_STATE, self._on_mux)
-        self.create_timer(TICK, self._act, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.create_timer(TICK, self._act, clock=STEADY_CLOCK)
         self.get_logger().info(f"ready as '{self._operator_id}', corrects: {values['when']}")
 
     def destroy_node(self) -> None:

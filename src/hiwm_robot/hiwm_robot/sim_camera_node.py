@@ -16,7 +16,6 @@ from typing import Any
 
 from hiwm_msgs.msg import TreeEvent
 import numpy as np
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
@@ -27,6 +26,7 @@ from hiwm_core.parameter import Parameter
 from hiwm_core.task import FloatArray, load_task
 from hiwm_rig.base_node import declare, publisher, run_node, subscription
 from hiwm_rig.conversion import camera_info_message, image_message
+from hiwm_rig.steady_clock import STEADY_CLOCK
 from hiwm_robot.camera.adapter_file import read_adapter_file
 from hiwm_robot.camera.camera_message import info_message, info_topic
 from hiwm_robot.camera.table_view import TableView
@@ -68,9 +68,7 @@ class SimCameraNode(Node):
         self._info = publisher(self, replace(info, name=beside))
         self.create_subscription(JointState, values['joints'], self._on_joints, 1)
         subscription(self, contract.RIG_TREE, self._on_tree)
-        self.create_timer(
-            self._task.period, self._show, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+        self.create_timer(self._task.period, self._show, clock=STEADY_CLOCK)
 
     def _lay_out(self, seed: int) -> None:
         """The start of a seed, but for the arm, which is where it is."""

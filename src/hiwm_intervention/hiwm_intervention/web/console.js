@@ -11,6 +11,7 @@ import { Latency } from './latency.js';
 import {
   at,
   banner,
+  isSilent,
   sentence,
   showDrivingKeys,
   showEconomics,
@@ -58,7 +59,10 @@ const timeline = new Timeline({
   on: {
     preview: (node, lane) => look(node, lane),
     goTo: () => goThere(),
-    lanes: () => lanes.show(desk.view?.rig?.branch ?? '', past.compared),
+    lanes: () => {
+      lanes.show(desk.view?.rig?.branch ?? '', past.compared);
+      showLive();
+    },
   },
 });
 const past = new Past({ tree, frames, picture, timeline, on: { changed: () => draw() } });
@@ -73,8 +77,9 @@ const input = new Input({
   picture: at('picture'),
   send: (held) => connection.hold(held),
   takeOver: () => ask(desk.driving ? 'release' : 'take_over'),
-  gamepadName: (name) => {
+  gamepadName: (name, strange) => {
     at('keys').dataset.gamepad = name;
+    if (strange) tell(`${strange} is no gamepad of the standard layout and cannot drive.`, true);
   },
 });
 const connection = new Connection({
@@ -90,12 +95,12 @@ const connection = new Connection({
     showDrivingKeys(task.keys);
   },
   async view(next, image) {
-    desk.view = next;
+    desk.see(next);
     if (next.tree) takeTree(next.tree);
     if (next.answered) latency.answered(next.answered);
     if (image) {
       await picture.show(image, next.stamp);
-      requestAnimationFrame(() => latency.shown(next.stamp));
+      latency.draws(next.stamp);
     }
     draw();
   },
@@ -108,7 +113,7 @@ const connection = new Connection({
     const { rig } = desk.view ?? {};
     desk.offline = reason === 'refused' ? 'refused' : 'offline';
     if (rig) lost ??= { session: rig.session, steps: tree.count, branches: tree.lanes.length };
-    desk.view = null;
+    desk.see(null);
     draw();
   },
 });
@@ -181,10 +186,12 @@ function draw() {
     // What is to be set up is on the live picture.
     if (past.looking) past.leave();
   }
-  const [who, what] = guide ? [`Set up start ${guide.seed}`, guide.what] : banner(phase, desk.mine, view?.mux);
+  const [who, what] = guide ? [`Set up start ${guide.seed}`, guide.what] : banner(phase, desk.mine, view);
   write('who', who);
+  document.body.dataset.silent = String(isSilent(view));
   const why = guide ? view.rig?.message : view && desk.why();
   write('why', sentence(why) || what);
+  at('why').title = at('why').textContent;
   showGuide(guide);
   picture.guide = guide?.bodies ?? [];
   at('why').classList.toggle('asked', Boolean(driving && view.mux.asked_by));
@@ -233,9 +240,13 @@ function drawTree(rig) {
     button.setAttribute('aria-pressed', String(button.dataset.label === lane?.label));
   }
   at('compare').setAttribute('aria-pressed', String(past.compared !== null));
-  at('live').setAttribute('aria-disabled', String(!past.looking));
+  showLive();
   write('remember-seed', desk.seed === null ? '' : String(desk.seed));
   at('remember').title = desk.seed === null ? 'Remember this start' : `Remember this start, ${desk.seed}`;
+}
+
+function showLive() {
+  at('live').setAttribute('aria-disabled', String(!past.looking && timeline.following));
 }
 
 function drawButtons() {
@@ -290,14 +301,28 @@ const does = {
     const seed = at('reset-seed').valueAsNumber;
     if (await ask('reset', { seed: Number.isNaN(seed) ? -1 : seed })) at('reset-form').reset();
   },
-  remember_start: () => ask('remember_start', { seed: desk.seed ?? 0, note: at('note').value.slice(0, 64) }),
+  remember_start: async () => {
+    const done = await ask('remember_start', { seed: desk.seed ?? 0, note: at('note').value.slice(0, 64) });
+    if (done) at('note').value = '';
+  },
+  resume: () => goOn('resume'),
+  unlock: () => goOn('unlock'),
 };
 
 async function label(button) {
-  // Pressed again, a label is taken back.
-  const word = button.getAttribute('aria-pressed') === 'true' ? 'none' : button.dataset.label;
-  const done = await ask('label', { label: word, note: at('note').value, branch: lookedAt() });
+  const lane = past.lane ?? tree.laneNamed(desk.view?.rig?.branch ?? '');
+  const written = at('note').value.trim();
+  // Pressed again, a label is taken back, unless there is something new to say of it.
+  const again = button.getAttribute('aria-pressed') === 'true' && !written;
+  const word = again ? 'none' : button.dataset.label;
+  const note = written || lane?.note || '';
+  const done = await ask('label', { label: word, note, branch: lookedAt() });
   if (done) at('note').value = '';
+}
+
+function goOn(name) {
+  if (desk.surprises) tell('It has stopped only just now; press again to go on.', true);
+  else ask(name);
 }
 
 function startFrom(seed, event) {
@@ -355,7 +380,7 @@ listen({
   enabled: () => at('shortcuts').checked,
   leave: toPicture,
   does: {
-    ' ': () => ask(desk.pauseAsk),
+    ' ': () => (does[desk.pauseAsk] ?? ask)(desk.pauseAsk),
     t: () => ask(desk.driving ? 'release' : 'take_over'),
     r: does.resample,
     b: does.branch,

@@ -2,6 +2,9 @@
 // What this page knows of the session and may ask of it; no drawing here.
 
 const DRIVING = ['handover', 'correcting'];
+// Going on takes the same key as stopping. A person who means to stop presses it, perhaps twice, before having seen
+// that a trigger, a fault or somebody else has stopped it just now.
+const SURPRISE_MS = 700;
 
 export class Desk {
   constructor() {
@@ -11,6 +14,16 @@ export class Desk {
     this.offline = 'offline'; // '', 'offline' or 'refused'
     this.looking = false; // at a node of the past
     this.seed = null; // of the start of this run
+    this.before = ''; // the phase of the last view
+    this.changed = 0; // when the phase came up
+  }
+
+  // A view has come, or the connection went.
+  see(view, now = performance.now()) {
+    this.view = view;
+    if (this.phase === this.before) return;
+    this.before = this.phase;
+    this.changed = now;
   }
 
   get phase() {
@@ -34,6 +47,11 @@ export class Desk {
   // What the button and the key for pausing ask now.
   get pauseAsk() {
     return { paused: 'resume', locked: 'unlock' }[this.phase] ?? 'pause';
+  }
+
+  // Whether it stands so shortly that a press cannot be an answer to that.
+  get surprises() {
+    return performance.now() - this.changed < SURPRISE_MS;
   }
 
   // Why an ask makes no sense now; empty if it may be asked. The button stays focusable and says so.

@@ -13,7 +13,8 @@ const AXES = [
 ];
 
 export class Gamepads {
-  // `changed()` when something moved, `takeOver()` when Start was pressed, `name(text)` of what is connected.
+  // `changed()` when something moved, `takeOver()` when Start was pressed, `name(text, strange)`: what is connected, or what is but
+  // cannot be used.
   constructor({ changed, takeOver, name }) {
     this.on = { changed, takeOver, name };
     this.engaged = false; // the dead-man was pressed since `reset`
@@ -29,13 +30,20 @@ export class Gamepads {
 
   begin() {
     const pad = this.pad();
-    this.on.name(pad ? pad.id.replace(/\s*\(.*$/, '') : '');
+    const strange = pad ? null : this.devices()[0];
+    const name = (device) => device?.id.replace(/\s*\(.*$/, '') ?? '';
+    this.on.name(name(pad), name(strange));
     if (!pad) this.see({}, false, false);
     else if (!this.polling) this.poll();
   }
 
+  devices() {
+    return [...(navigator.getGamepads?.() ?? [])].filter((pad) => pad?.connected);
+  }
+
+  // In another layout an axis may rest at its end, and would drive by itself.
   pad() {
-    return navigator.getGamepads?.().find((pad) => pad?.connected) ?? null;
+    return this.devices().find((pad) => pad.mapping === 'standard') ?? null;
   }
 
   poll() {

@@ -5,6 +5,8 @@ import { Gamepads } from './gamepad.js';
 import { Keys } from './keys.js';
 
 const SAMPLE_MS = 50;
+// However fast a pointer moves and a screen is redrawn: the server closes a page that says too much.
+const LEAST_MS = 10;
 
 export class Input {
   // `send(held)` takes {keys, drag, device, deadman, at}.
@@ -14,6 +16,7 @@ export class Input {
     this.canDrag = false;
     this.drag = null; // {pointer, from, to}
     this.waiting = false;
+    this.sent = -Infinity;
     this.picture = picture;
     this.keys = new Keys(keys, () => this.changed());
     this.gamepads = new Gamepads({ changed: () => this.changed(), takeOver, name: gamepadName });
@@ -93,18 +96,20 @@ export class Input {
     this.keys.releaseAll();
   }
 
-  // At most one message a drawn frame, however fast a pointer moves.
+  // At once, or as soon as the next message is due; then with what is held at that time.
   changed() {
     if (this.waiting || !this.driving) return;
-    this.waiting = true;
     const at = performance.now();
-    const go = () => {
-      if (!this.waiting) return;
+    const wait = this.sent + LEAST_MS - at;
+    if (wait <= 0) {
+      this.sample(at);
+      return;
+    }
+    this.waiting = true;
+    setTimeout(() => {
       this.waiting = false;
       this.sample(at);
-    };
-    if (this.drag) requestAnimationFrame(go);
-    else go();
+    }, wait);
   }
 
   sample(at = performance.now()) {
@@ -122,6 +127,7 @@ export class Input {
       held.device = 'mouse';
       held.drag = [...this.drag.from, ...this.drag.to];
     }
+    this.sent = performance.now();
     this.send(held);
   }
 }

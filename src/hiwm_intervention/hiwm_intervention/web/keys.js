@@ -2,6 +2,7 @@
 // The driving keys: what is held down, on the keyboard and on the key caps, and the key caps themselves.
 
 const ROWS = ['1234567890', 'qwertyuiop', 'asdfghjkl', 'zxcvbnm'];
+const MANY = 4; // columns that leave room for words beside them
 
 // The letter or digit at that place of the keyboard, whatever the layout writes there.
 export function keyOf(event) {
@@ -21,18 +22,25 @@ export class Keys {
   setTask(keys) {
     this.releaseAll();
     this.caps.clear();
+    let beyond = ROWS[0].length; // where keys go that are in none of these rows
     const places = Object.keys(keys).map((key) => {
       const row = ROWS.findIndex((letters) => letters.includes(key));
-      return { key, row: Math.max(row, 0), column: row < 0 ? 11 : ROWS[row].indexOf(key) };
+      if (row >= 0) return { key, row, column: ROWS[row].indexOf(key) };
+      beyond += 1;
+      return { key, row: 0, column: beyond };
     });
     // Rows and columns without a key are left out, but for one gap between groups.
     const columns = [...new Set(places.map((place) => place.column))].sort((a, b) => a - b);
     const rows = [...new Set(places.map((place) => place.row))].sort((a, b) => a - b);
     const across = new Map();
+    const widths = [];
     columns.forEach((column, index) => {
-      const gap = index && column - columns[index - 1] > 1 ? 1 : 0;
-      across.set(column, index ? across.get(columns[index - 1]) + 1 + gap : 1);
+      if (index && column - columns[index - 1] > 1) widths.push('minmax(0, 1rem)');
+      widths.push('minmax(0, var(--cap))');
+      across.set(column, widths.length);
     });
+    this.element.style.gridTemplateColumns = widths.join(' ');
+    this.element.parentElement.classList.toggle('stacked', columns.length > MANY);
     this.element.replaceChildren(
       ...places.map((place) => {
         const cap = this.makeCap(place.key, keys[place.key]);

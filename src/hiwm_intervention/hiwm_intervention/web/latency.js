@@ -9,6 +9,19 @@ export class Latency {
     this.frames = []; // [stamp, when it was on the screen], oldest first
     this.waiting = []; // [stamp, times of inputs] whose frame is not on the screen yet
     this.samples = []; // [when, latency]
+    this.drawn = null; // stamp of the newest frame that waits for the screen
+  }
+
+  // A frame was drawn; it is shown with the screen's next refresh. A page that nobody sees has none, so no more
+  // than one frame waits.
+  draws(stamp) {
+    if (this.drawn === null) {
+      requestAnimationFrame(() => {
+        this.shown(this.drawn);
+        this.drawn = null;
+      });
+    }
+    this.drawn = stamp;
   }
 
   // A frame is on the screen.

@@ -35,8 +35,15 @@ function duration(seconds) {
 
 const LITTLE_DISK = 2e9;
 
+// A rig whose state has stayed away for longer than any step takes.
+const SILENT_S = 2;
+
+export const isSilent = (view) => (view?.rig?.silent_seconds ?? 0) >= SILENT_S;
+
 // Phase -> [who drives, what to do]; `mine` tells this page's driving from another's.
-export function banner(phase, mine, mux) {
+export function banner(phase, mine, view) {
+  const mux = view?.mux;
+  if (isSilent(view)) return ['The rig is silent', 'This is its last picture.'];
   const other = mux?.operator ? 'Another operator' : 'An operator';
   switch (phase) {
     case 'autonomous':
@@ -191,6 +198,12 @@ export async function showSessions() {
 }
 
 export function showDrivingKeys(moves) {
+  // A key of the task drives: where it would do something else, it is not offered.
+  const drives = (kbd) => (kbd.textContent === 'Space' ? ' ' : kbd.textContent.toLowerCase()) in moves;
+  for (const kbd of document.querySelectorAll('kbd')) kbd.hidden = drives(kbd);
+  for (const row of document.querySelectorAll('#help tr')) {
+    row.hidden = row.querySelector('kbd') !== null && row.querySelector('kbd:not([hidden])') === null;
+  }
   at('help-keys').replaceChildren(
     ...Object.entries(moves).map(([key, speeds]) => {
       const row = document.createElement('tr');

@@ -23,13 +23,21 @@ export class Timeline {
     this.selected = 0;
     this.walked = null; // the lane along whose path the selection is
     this.compared = null; // a lane's number
-    this.following = true;
+    this.following = true; // the head; until somebody scrolls away from it
+    this.ratio = 0; // device pixels a pixel of the canvas
     this.drawn = 0;
     this.dirty = false;
     this.size = [0, 0];
     this.rows = 0;
     new ResizeObserver(() => this.resize()).observe(scroller);
-    scroller.addEventListener('scroll', () => this.touch(), { passive: true });
+    scroller.addEventListener(
+      'scroll',
+      () => {
+        this.following = this.headInSight();
+        this.touch();
+      },
+      { passive: true },
+    );
     scroller.addEventListener('wheel', (event) => this.wheel(event), { passive: false });
     canvas.addEventListener('pointerdown', (event) => this.press(event));
     canvas.addEventListener('pointermove', (event) => this.scrub(event));
@@ -49,13 +57,16 @@ export class Timeline {
     this.touch();
   }
 
+  // A node that is looked at; 0: none, and the head is followed again.
   select(node, lane = null) {
+    if (!node) {
+      this.following = true;
+      this.follow();
+    }
     if (node === this.selected && lane === this.walked) return;
     this.selected = node;
     this.walked = lane;
     if (node) this.reveal(node);
-    this.following ||= !node;
-    if (!node) this.follow();
     this.touch();
   }
 
@@ -91,6 +102,7 @@ export class Timeline {
     this.scale = scale;
     this.reach();
     this.scroller.scrollLeft = step * scale + PAD - at;
+    if (this.following && !this.selected) this.follow();
     this.touch();
   }
 
@@ -101,6 +113,14 @@ export class Timeline {
     }
     const lane = this.tree.laneNamed(this.headLane);
     if (lane) this.revealRow(this.row(lane));
+  }
+
+  headInSight() {
+    const [width, height] = this.size;
+    const x = this.x(this.tree.steps[this.head] ?? 0) - this.scroller.scrollLeft;
+    const lane = this.tree.laneNamed(this.headLane);
+    const middle = lane ? this.row(lane) * LANE + LANE / 2 - this.scroller.scrollTop : 0;
+    return x >= 0 && x <= width && middle >= 0 && middle <= height - HEAD;
   }
 
   reveal(node) {
@@ -196,15 +216,22 @@ export class Timeline {
 
   resize() {
     const { clientWidth: width, clientHeight: height } = this.scroller;
-    const ratio = devicePixelRatio || 1;
     this.size = [width, height];
-    this.canvas.width = Math.round(width * ratio);
-    this.canvas.height = Math.round(height * ratio);
     this.canvas.style.width = `${width}px`;
     this.canvas.style.height = `${height}px`;
-    this.pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    if (!this.selected && this.tree.has(this.head)) this.follow();
+    this.sharpen();
+    if (this.following && !this.selected && this.tree.has(this.head)) this.follow();
     this.touch();
+  }
+
+  // As many pixels as the screen has; a window that moves to another screen keeps its size.
+  sharpen() {
+    const [width, height] = this.size;
+    const ratio = devicePixelRatio || 1;
+    this.canvas.width = Math.round(width * ratio);
+    this.canvas.height = Math.round(height * ratio);
+    this.pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    this.ratio = ratio;
   }
 
   touch() {
@@ -234,6 +261,7 @@ export class Timeline {
     const [width, height] = this.size;
     const left = this.scroller.scrollLeft;
     this.drawn = 0;
+    if (this.ratio !== (devicePixelRatio || 1)) this.sharpen();
     pen.clearRect(0, 0, width, height);
     const view = {
       pen,

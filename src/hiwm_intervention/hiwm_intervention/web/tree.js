@@ -3,7 +3,7 @@
 
 export const SOURCES = ['none', 'policy', 'operator', 'hold', 'handover'];
 // What the multiplexer calls the bookmarks of its automatic pauses.
-const AUTOMATIC = /^(fidelity|stall|spread)-\d+$/;
+const AUTOMATIC = /^(fidelity|stall|spread)-\d+(-\d+)?$/;
 
 export class Tree {
   constructor() {
@@ -53,9 +53,9 @@ export class Tree {
     if (step > this.top) this.top = step;
     const lane = this.lane(number);
     if (!lane.nodes.length) lane.first = step;
-    while (step < lane.first) {
-      lane.nodes.unshift(0);
-      lane.first -= 1;
+    if (step < lane.first) {
+      lane.nodes = new Array(lane.first - step).fill(0).concat(lane.nodes);
+      lane.first = step;
     }
     lane.nodes[step - lane.first] = node;
   }
