@@ -111,3 +111,34 @@ def test_a_whole_session(rig: str, tmp_path: Path) -> None:
     assert (corrected.sources == Source.OPERATOR).sum() >= 20
     assert (corrected.sources == Source.POLICY).sum() >= 60
     assert corrected.frames.shape[0] == len(corrected.actions) + 1
+
+
+def test_a_task_without_a_policy_is_driven_and_recorded(tmp_path: Path) -> None:
+    """How a new task comes by its first demonstrations."""
+    command = [
+        'ros2',
+        'launch',
+        'hiwm_bringup',
+        'robot_session.launch.py',
+        'policy:=none',
+        'headless:=true',
+        'pace:=lockstep',
+        'session:=first',
+        f'record_dir:={tmp_path}',
+    ]
+    recorder = contract.RECORDER_STATE.name
+    with watching() as probe, Process(command, tmp_path / 'log') as session:
+        probe.until(
+            lambda: (
+                session.child.poll() is not None
+                or (probe.mux and any(state.recording for state in probe.messages[recorder]))
+            ),
+            'everything is ready',
+        )
+        assert session.child.poll() is None, session.text
+        take_over(probe, np.array([0.004, 0.0]), 10)
+        ask(probe, Takeover.Request.EVENT_RELEASE, MuxState.PHASE_PAUSED)
+        assert session.interrupt() == 0, session.text
+    (episode,) = read_episodes(tmp_path, probe.task)
+    assert (episode.sources == Source.OPERATOR).sum() >= 10
+    assert (episode.sources == Source.POLICY).sum() == 0

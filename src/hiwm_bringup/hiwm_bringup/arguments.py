@@ -55,7 +55,8 @@ def session_arguments(autonomous: str | Substitution = 'true') -> list[DeclareLa
         DeclareLaunchArgument(
             'policy',
             default_value=shipped_model('policy'),
-            description='folder of the policy (model.safetensors and card.json), or lerobot:FOLDER',
+            description='folder of the policy (model.safetensors and card.json), lerobot:FOLDER, '
+            'or none: only a person drives',
         ),
         DeclareLaunchArgument(
             'autonomous',
@@ -90,7 +91,7 @@ def session_arguments(autonomous: str | Substitution = 'true') -> list[DeclareLa
 
 
 def checked_params_file() -> OpaqueFunction:
-    """Ends the launch with a sentence if `params_file` is none: by itself launch only warns."""
+    """Ends the launch with a sentence if `params_file` is unusable: by itself launch only warns."""
 
     def check(context: LaunchContext) -> None:
         path = Path(LaunchConfiguration('params_file').perform(context))

@@ -10,10 +10,17 @@ from hiwm_bringup.process import ends_session, leaves_session, session_node
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
-from launch.conditions import UnlessCondition
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.conditions import IfCondition, UnlessCondition
+from launch.substitutions import (
+    EnvironmentVariable,
+    LaunchConfiguration,
+    NotEqualsSubstitution,
+    PathJoinSubstitution,
+)
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
+
+PROFILES = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -47,6 +54,7 @@ def generate_launch_description() -> LaunchDescription:
         'hiwm_policy',
         'policy',
         parameters=[task, {'policy': LaunchConfiguration('policy')}],
+        condition=IfCondition(NotEqualsSubstitution(LaunchConfiguration('policy'), 'none')),
     )
     console = session_node(
         'hiwm_intervention',
@@ -70,9 +78,13 @@ def generate_launch_description() -> LaunchDescription:
                 description='folder of the world model, if there is one, for the record',
             ),
             checked_params_file(),
+            # A laboratory's own profile (a discovery server, chosen interfaces) stays in force.
             SetEnvironmentVariable(
-                'FASTRTPS_DEFAULT_PROFILES_FILE',
-                PathJoinSubstitution([share, 'config', 'fastdds.xml']),
+                PROFILES,
+                EnvironmentVariable(
+                    PROFILES,
+                    default_value=PathJoinSubstitution([share, 'config', 'fastdds.xml']),
+                ),
             ),
             ends_session(recorder, 'the recorder'),
             ends_session(mux, 'the action multiplexer'),

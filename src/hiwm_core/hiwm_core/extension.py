@@ -20,6 +20,7 @@ from hiwm_core.task import Task
 
 BACKENDS = 'hiwm.backends'
 POLICIES = 'hiwm.policies'
+NO_POLICY = 'none'  # in the place of a policy's name: nobody but a person drives
 DEVICES = ('auto', 'cpu', 'cuda')
 CARD = 'card.json'
 

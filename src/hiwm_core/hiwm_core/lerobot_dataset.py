@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 import logging
 from pathlib import Path
+import re
 from typing import Any
 import warnings
 
@@ -37,6 +38,8 @@ from hiwm_core.episodes import Episode
 from hiwm_core.error import HiwmError
 from hiwm_core.json_file import write_json
 from hiwm_core.task import Task
+
+NUMBERED = re.compile(r'\d')
 
 IMAGE_KEY, STATE_KEY, ACTION_KEY, SCENE_KEY = (
     'observation.images.camera',
@@ -191,11 +194,11 @@ def read_lerobot(folder: Path, task: Task) -> Iterator[LeRobotEpisode]:
             f"the data set {folder} has {dataset.fps} Hz; task '{task.name}' has {task.rate:g}"
         )
     camera = _only_camera(folder, dataset.meta.camera_keys)
-    joints = _order(folder, dataset.features, STATE_KEY, task.joint_names)
-    actions = _order(folder, dataset.features, ACTION_KEY, task.action_names)
+    joints = order_of(folder, dataset.features, STATE_KEY, task.joint_names)
+    actions = order_of(folder, dataset.features, ACTION_KEY, task.action_names)
     scene = SCENE_KEY in dataset.features
     if scene:
-        scenes = _order(folder, dataset.features, SCENE_KEY, task.scene_names)
+        scenes = order_of(folder, dataset.features, SCENE_KEY, task.scene_names)
     for row in dataset.meta.episodes:
         try:
             items = [
@@ -243,7 +246,7 @@ def _only_camera(folder: Path, cameras: list[str]) -> str:
     return cameras[0]
 
 
-def _order(
+def order_of(
     folder: Path, features: dict[str, Any], key: str, names: tuple[str, ...]
 ) -> NDArray[np.intp]:
     """Where in a column the task's values lie: by name where it has them, else in their order."""
@@ -254,6 +257,13 @@ def _order(
         given = next(iter(given.values()), None)
     if given and set(given) == set(names):
         return np.array([list(given).index(name) for name in names])
+    # Names of axes such as `motor_0` say nothing; other names of joints may be in any order.
+    if given and len(given) == len(names) and not all(NUMBERED.search(str(one)) for one in given):
+        raise HiwmError(
+            f"the column '{key}' of the data set {folder} names its values "
+            f'{", ".join(map(str, given))}; those of the task are {", ".join(names)}: name them '
+            'alike in the task or in meta/info.json, so that no joint is taken for another'
+        )
     if tuple(features[key]['shape']) != (len(names),):
         raise HiwmError(
             f"the column '{key}' of the data set {folder} has {features[key]['shape'][0]} values; "

@@ -196,7 +196,7 @@ def _read(file: Entry) -> Task:
     task = Task(
         name=file.text('task'),
         description=file.text('description'),
-        simulator=file.text('simulator'),
+        simulator=file.text('simulator') if 'simulator' in file else '',
         rate=file.number('rate'),
         episode_steps=file.integer('episode_steps'),
         camera=Camera.read(file.entry('camera')),
@@ -237,6 +237,8 @@ def _check(task: Task, source: str) -> None:
         refuse("the camera's metres_per_pixel, fx and fy must be larger than 0")
     if not task.actions:
         refuse('a task needs at least one action')
+    if not 0 <= task.success_above < 1:
+        refuse(f'success.above must be a share from 0 to below 1, not {task.success_above:g}')
     for variable in task.actions:
         if not (variable.low < variable.high and variable.max_step > 0):
             refuse(f"action '{variable.name}' needs low < high and max_step > 0")

@@ -64,6 +64,8 @@ MISTAKES = {
     'reset lacks one': ('  towel_x: [-0.1, 0.1]\n', '', '`reset` needs a range for every scene'),
     'reset outside': ('towel_x: [-0.1, 0.1]', 'towel_x: [-0.1, 0.4]',
                       "`reset` draws 'towel_x' from outside its range"),
+    'a measure above 1': ('above: 0.9', 'above: 1.5', 'success.above must be a share from 0'),
+    'a measure below 0': ('above: 0.9', 'above: -0.02', 'success.above must be a share from 0'),
     'key takes over': ('d: {left_waist', 't: {left_waist', "key 't' takes over and cannot drive"),
     'key pauses': ('d: {left_waist', "' ': {left_waist", "key ' ' pauses and cannot drive"),
     'key stops': ('d: {left_waist', 'X: {left_waist', "key 'X' stops everything and cannot drive"),

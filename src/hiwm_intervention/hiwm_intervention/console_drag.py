@@ -14,6 +14,7 @@ import numpy as np
 
 from hiwm_core.task import FloatArray, Task
 from hiwm_core.task_parts import Actuation
+from hiwm_intervention.console_marks import is_place
 
 Points = tuple[float, float, float, float]  # from (u0, v0) to (u1, v1), in shares of the picture
 STILL = 0.02  # of the largest step: nearer than this the arm has arrived
@@ -33,7 +34,7 @@ class Drag:
         self._pairs = [
             actuation
             for actuation in task.actuated
-            if len(actuation.joints) >= 2 and set(actuation.joints[:2]) <= set(task.action_names)
+            if is_place(task, actuation) and set(actuation.joints[:2]) <= set(task.action_names)
         ]
         self._pressed: tuple[float, float] | None = None
         self._origin: FloatArray | None = None

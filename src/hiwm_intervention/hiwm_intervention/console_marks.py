@@ -12,6 +12,13 @@ import math
 from typing import Any
 
 from hiwm_core.task import FloatArray, Task
+from hiwm_core.task_parts import Actuation
+
+
+def is_place(task: Task, actuation: Actuation) -> bool:
+    """Whether the first two joints are a place in the picture: joint angles are none."""
+    units = [joint.unit for joint in task.joints if joint.name in actuation.joints[:2]]
+    return units == ['m', 'm']
 
 
 def _share(task: Task, across: float, down: float) -> list[float]:
@@ -25,7 +32,7 @@ def _share(task: Task, across: float, down: float) -> list[float]:
 def marks_of(
     task: Task, joints: FloatArray | None, command: FloatArray | None
 ) -> list[dict[str, Any]]:
-    """Measured and commanded places of every actuated body."""
+    """Measured and commanded places of every body that is moved over the picture's plane."""
     if joints is None or task.camera.metres_per_pixel <= 0:
         return []
     measured = dict(zip(task.joint_names, joints, strict=True))
@@ -34,7 +41,7 @@ def marks_of(
         commanded = dict(zip(task.action_names, command, strict=True))
 
     def place(values: Mapping[str, float], names: Sequence[str]) -> list[float] | None:
-        if len(names) < 2 or not set(names[:2]) <= values.keys():
+        if not set(names[:2]) <= values.keys():
             return None
         return _share(task, *(float(values[name]) for name in names[:2]))
 
@@ -45,6 +52,7 @@ def marks_of(
             'commanded': place(commanded, actuation.joints),
         }
         for actuation in task.actuated
+        if is_place(task, actuation)
     ]
 
 

@@ -28,6 +28,7 @@ from rclpy.signals import uninstall_signal_handlers
 
 from hiwm_core import contract
 from hiwm_core.error import ConfigurationError
+from hiwm_core.extension import NO_POLICY
 from hiwm_core.parameter import Parameter
 from hiwm_core.task import load_task
 from hiwm_intervention.background_recovery import BackgroundRecovery
@@ -83,7 +84,7 @@ class RecorderNode(Node):
             task=task.name,
             operator_id=values['operator_id'],
             models={
-                role: Path(values[role]).resolve() if values[role] else None
+                role: None if values[role] in {'', NO_POLICY} else Path(values[role]).resolve()
                 for role in ('world_model', 'policy')
             },
         )

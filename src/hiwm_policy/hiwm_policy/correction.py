@@ -95,8 +95,6 @@ class Watcher:
                 f'no gain above {self._habits.stall_gain:g} of {self._task.progress_name} in '
                 f'{self._habits.stall_steps} steps'
             )
-        elif attempt.steps == self._task.episode_steps and not attempt.done:
-            self.reason = f'not done after {attempt.steps} steps'
         return bool(self.reason)
 
 

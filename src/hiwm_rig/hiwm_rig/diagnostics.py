@@ -65,12 +65,14 @@ class Diagnostics:
         period: s, of the task; frames that take half as long again make the status WARN.
 
     Attributes:
+        speed: Of time; in slow motion frames come later.
         warning: A sentence that makes the status WARN from then on; empty: none.
     """
 
     def __init__(self, node: Any, period: float) -> None:
         self._node = node
         self._period = period
+        self.speed = 1.0
         self.warning = ''
         self._publisher = publisher(node, DIAGNOSTICS)
         self._step = Percentiles()
@@ -111,7 +113,7 @@ class Diagnostics:
 
     def _publish(self) -> None:
         silent = self._last_frame is None or (
-            time.monotonic() - self._last_frame > 1.5 * self._period
+            time.monotonic() - self._last_frame > 1.5 * self._period / self.speed
         )
         message = self.warning or ('no frame for more than a period' if silent else '')
         status = DiagnosticStatus(

@@ -20,6 +20,8 @@ from hiwm_rig.steady_clock import STEADY_CLOCK
 TOPIC, CONSOLE_TOPIC = '/e_stop', '/console/e_stop'
 STATE_TOPIC = '/rig/e_stop'
 TRIGGER_SERVICE, RESET_SERVICE = '/e_stop_trigger', '/e_stop_reset'
+# Deep enough that a short press is not overwritten by its own release while the executor is busy.
+LEVEL = Quality(reliable=False, depth=20)
 PERIOD = 0.1  # s; a lock of the multiplexer has to be repeated within 0.5 s
 # s, how long a pressed button counts after it was heard last, whatever another button says there.
 PRESSED = 0.5
@@ -56,9 +58,7 @@ class EmergencyStop:
         self._pressed_at = dict.fromkeys((TOPIC, CONSOLE_TOPIC), float('-inf'))
         self._state = node.create_publisher(Bool, STATE_TOPIC, profile_of(Quality(latched=True)))
         self._subscriptions = [
-            node.create_subscription(
-                Bool, topic, partial(self._on_level, topic), profile_of(Quality(reliable=False))
-            )
+            node.create_subscription(Bool, topic, partial(self._on_level, topic), profile_of(LEVEL))
             for topic in self._pressed_at
         ]
         self._services = [

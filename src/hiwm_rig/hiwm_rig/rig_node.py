@@ -364,6 +364,7 @@ class RigNode(DeviceNode):
         speed = self._pacing.speed
         self._stepper.set_pace(int(request.advance), float(request.speed))
         if self._pacing.speed != speed:
+            self._diagnostics.speed = self._pacing.speed
             self._begin_periods()
         response.advance, response.speed = int(self._pacing.advance), self._pacing.speed
 

@@ -21,7 +21,7 @@ from rclpy.node import Node
 
 from hiwm_core import contract
 from hiwm_core.error import ErrorCode, HiwmError
-from hiwm_core.extension import open_policy
+from hiwm_core.extension import NO_POLICY, open_policy
 from hiwm_core.interval import wilson
 from hiwm_core.policy import ClosingPolicy, Policy
 from hiwm_core.rig import Rig
@@ -179,7 +179,7 @@ class RolloutServer:
 
     def _policy(self, which: str) -> Policy:
         """The policy of that folder or name, loaded anew only if its files have changed."""
-        if not which:
+        if which in {'', NO_POLICY}:
             raise HiwmError(
                 "no policy is named; name one in the goal or in the rig's parameter 'policy'"
             )

@@ -56,3 +56,15 @@ def test_a_step_without_an_action_answers_none(launch: Launch) -> None:
     probe.until_step(3)
     probe.until(lambda: 'step p50 (ms)' in told(probe), 'the steps are told')
     assert not [name for name in told(probe) if name.startswith('answer')]
+
+
+def test_slow_motion_is_not_late(launch: Launch) -> None:
+    rig = launch(start='running')
+    probe = rig.probe
+    probe.must(contract.SET_PACE, advance=0, speed=0.25)
+    heard = len(probe.messages[contract.DIAGNOSTICS.name])
+    probe.until(
+        lambda: len(probe.messages[contract.DIAGNOSTICS.name]) > heard + 4, 'the diagnostics'
+    )
+    newest = probe.messages[contract.DIAGNOSTICS.name][heard + 1 :]
+    assert {message.status[0].message for message in newest} == {'frames on time'}

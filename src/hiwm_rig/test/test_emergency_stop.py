@@ -138,3 +138,14 @@ def test_the_services_trip_and_reset_and_a_late_subscriber_is_told(graph: Graph)
     graph.until(lambda: levels[-1:] == [True], 'the latch')
     assert graph.call(RESET_SERVICE)[0]
     graph.until(lambda: levels[-1:] == [False], 'the latch, released')
+
+
+@pytest.mark.parametrize('topic', [TOPIC, CONSOLE_TOPIC])
+def test_a_press_that_is_over_before_anybody_looked_still_counts(graph: Graph, topic: str) -> None:
+    """The executor may be busy for seconds: with a reset that moves the arm, say."""
+    publisher = graph.people.create_publisher(Bool, topic, profile_of(contract.COMMAND))
+    graph.until(lambda: publisher.get_subscription_count() > 0, 'the arm listens')
+    for level in (True, True, True, True, False, False, False, False):
+        publisher.publish(Bool(data=level))
+        time.sleep(PERIOD)
+    graph.until(lambda: graph.arm.stopped, 'a stop')

@@ -57,16 +57,20 @@ def draw_visits(
     left = iter(axes[0])
     for body in task.bodies:
         columns = [task.scene_index(name) for name in body.position]
-        _heat_map(next(left), scene[:, columns], body.position)
+        unit = task.scene[columns[0]].unit
+        _heat_map(next(left), scene[:, columns], body.position, unit)
     for angle in angles:
         axis = next(left)
         axis.hist(scene[:, task.scene_index(angle)], BINS, color='#3b528b')
         axis.set_title(angle, fontsize=10)
         axis.set_xlabel('rad')
     for actuation in task.actuated:
-        columns = [task.action_names.index(name) for name in actuation.joints]
-        names = tuple(f'commanded {name}' for name in actuation.joints)
-        _heat_map(next(left), action[:, columns], names)
+        commanded = [name for name in actuation.joints if name in task.action_names]
+        if not commanded:
+            continue
+        columns = [task.action_names.index(name) for name in commanded]
+        names = tuple(f'commanded {name}' for name in commanded)
+        _heat_map(next(left), action[:, columns], names, task.actions[columns[0]].unit)
     figure.suptitle(f'{task.name}: {count} episodes, {len(action)} steps', fontsize=11)
     figure.tight_layout()
     temporary = path.with_name(f'.{path.name}')
@@ -75,10 +79,15 @@ def draw_visits(
     temporary.replace(path)
 
 
-def _heat_map(axis: Axes, values: NDArray[np.floating], names: tuple[str, ...]) -> None:
+def _heat_map(axis: Axes, values: NDArray[np.floating], names: tuple[str, ...], unit: str) -> None:
     """Counts over the first two columns, y down as in the image, on a logarithmic scale."""
+    if values.shape[1] == 1:
+        axis.hist(values[:, 0], BINS, color='#3b528b')
+        axis.set_title(names[0], fontsize=10)
+        axis.set_xlabel(unit)
+        return
     axis.hist2d(values[:, 0], values[:, 1], BINS, norm='log', cmap='viridis')
     axis.invert_yaxis()
     axis.set_aspect('equal', adjustable='datalim')
     axis.set_title(', '.join(names[:2]), fontsize=10)
-    axis.set_xlabel('m')
+    axis.set_xlabel(unit)

@@ -26,6 +26,8 @@ FloatArray = NDArray[np.float64]
 # The share of each kind of segment among those begun.
 PLAY = {'through': 0.6, 'around': 0.1, 'keys': 0.12, 'wander': 0.1, 'leap': 0.04, 'rest': 0.04}
 EDGE = {'shove': 0.45, 'edge': 0.2, 'through': 0.1, 'keys': 0.1, 'leap': 0.1, 'rest': 0.05}
+# A body without landmarks has a size all the same: this share of its range.
+SMALLEST = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +41,11 @@ class Extent:
 def extent(task: Task, body: Body, scene: FloatArray) -> Extent:
     """A body's place in a scene (S,)."""
     position = np.array([scene[task.scene_index(name)] for name in body.position])
-    points = np.array(body.points)
+    points = np.array(body.points or [[0.0] * len(position)])
     middle = points.mean(0)
-    radius = float(np.linalg.norm(points - middle, axis=1).max())
+    ranges = [task.scene[task.scene_index(name)] for name in body.position]
+    room = sum(variable.high - variable.low for variable in ranges) / len(ranges)
+    radius = max(float(np.linalg.norm(points - middle, axis=1).max()), SMALLEST * room)
     if body.angle is not None and len(position) == 2:
         angle = scene[task.scene_index(body.angle)]
         cosine, sine = math.cos(angle), math.sin(angle)
@@ -66,6 +70,7 @@ class PlayDriver:
         self._hands = [
             Hand(task, actuation, shares, np.random.default_rng([seed, number]))
             for number, actuation in enumerate(task.actuated)
+            if set(actuation.joints) & set(task.action_names)
         ]
 
     def restart(self) -> None:
@@ -94,15 +99,23 @@ class Hand:
         shares: dict[str, float],
         generator: np.random.Generator,
     ) -> None:
-        self.columns = [task.action_names.index(name) for name in actuation.joints]
+        # A joint that is only measured (one that mimics another, say) is nobody's to command.
+        commanded = [name for name in actuation.joints if name in task.action_names]
+        self.columns = [task.action_names.index(name) for name in commanded]
         self._task = task
         self._random = generator
-        self._joints = [task.joint_names.index(name) for name in actuation.joints]
+        self._joints = [task.joint_names.index(name) for name in commanded]
         self._low = task.action_low[self.columns]
         self._high = task.action_high[self.columns]
         self._max_step = float(task.action_max_step[self.columns].min())
         actuated = {part.body for part in task.actuated}
-        self._bodies = [body for body in task.bodies if body.name not in actuated]
+        # Only what has places of the same kind can be driven at: no joint angles at a towel.
+        dimensions = len(self.columns) if len(self.columns) == len(actuation.joints) else 0
+        self._bodies = [
+            body
+            for body in task.bodies
+            if body.name not in actuated and 2 <= len(body.position) == dimensions <= 3
+        ]
         moves = [
             np.array([speeds.get(task.action_names[column], 0.0) for column in self.columns])
             for speeds in task.keys.values()

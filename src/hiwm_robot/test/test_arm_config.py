@@ -16,6 +16,7 @@ import yaml
 from hiwm_core.error import ConfigurationError
 from hiwm_core.task import load_task
 from hiwm_robot.dynamixel import control_table as table
+from hiwm_robot.dynamixel.arm import fenced_chain
 from hiwm_robot.dynamixel.arm_config import read_arm
 from hiwm_robot.dynamixel.arm_phase import DRIVEN, TABLE, ArmEvent, ArmPhase, after
 from hiwm_robot.dynamixel.command_space import command_space
@@ -264,3 +265,11 @@ def test_a_stop_is_left_by_its_reset_and_a_fault_only_where_all_is_set_up_anew()
     for phase in DRIVEN:
         assert after(phase, ArmEvent.STOP) is ArmPhase.STOPPED
         assert after(phase, ArmEvent.FAULT) is ArmPhase.FAULT
+
+
+def test_a_joint_that_the_fence_does_not_hold_is_refused() -> None:
+    """A second arm in the same file would be free to hit the table."""
+    config = read_arm(CONFIG)
+    assert fenced_chain(config).aside == ('gripper',)
+    with pytest.raises(ConfigurationError, match="which does not move its tool 'forearm'"):
+        fenced_chain(replace(config, tool='forearm'))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 import re
 import threading
@@ -21,12 +22,14 @@ import yaml
 
 from hiwm_core import contract
 from hiwm_core.contract import Quality
+from hiwm_core.error import ConfigurationError
+from hiwm_core.task import load_task
 from hiwm_rig import emergency_stop
 from hiwm_rig.base_node import profile_of
 from hiwm_robot.dynamixel.arm_config import read_arm
 from hiwm_robot.dynamixel.emulator.program import emulated_bus
 from hiwm_robot.dynamixel.emulator.serial_device import SerialDevice
-from hiwm_robot.dynamixel.leader_arm_node import LeaderArmNode
+from hiwm_robot.dynamixel.leader_arm_node import LeaderArmNode, check_gripper
 
 PATIENCE = 60.0
 LEADER = CONFIG.with_name('reference_leader.yaml')
@@ -185,6 +188,16 @@ def test_an_emergency_stop_makes_it_limp(borne: Graph, stop: str) -> None:
     borne.press(stop, False)
     borne.until(lambda: borne.ask(on=True).success, 'it may be borne again')
     borne.until_borne()
+
+
+def test_a_gripper_that_the_task_commands_is_no_dead_man() -> None:
+    task, config = load_task('pusht'), read_arm(LEADER)
+    check_gripper(task, config)
+    grips = replace(task, actions=(replace(task.actions[0], name='gripper'),))
+    with pytest.raises(ConfigurationError, match='cannot be the dead-man as well'):
+        check_gripper(grips, config)
+    with pytest.raises(ConfigurationError, match='has no gripper to squeeze'):
+        check_gripper(task, replace(config, gripper=None))
 
 
 def test_without_compensation_it_never_has_torque(limp: Graph) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hiwm_core.episodes import read_episodes
+from hiwm_core.episodes import Episode, read_episodes
 from hiwm_core.error import ConfigurationError
 from hiwm_core.task import Task
+from hiwm_world_model.weights import task_signature
 
 CACHE_NAME = 'dataset.npz'
 # One episode in so many is kept back from training, to calibrate the fidelity estimate.
@@ -31,6 +32,7 @@ class Dataset:
         first: int64 (N,), the row of each episode's start.
         length: int64 (N,), its rows: one more than its steps.
         kind: str (N,).
+        tree: int64 (N,), which rollout tree it is of: branches share their beginning.
         frames: uint8 (M, H, W, 3), a sample of the camera frames.
         frame_row: int64 (M,), their rows.
         fingerprint: Of the files that this was read from.
@@ -42,6 +44,7 @@ class Dataset:
     first: NDArray[np.int64]
     length: NDArray[np.int64]
     kind: NDArray[np.str_]
+    tree: NDArray[np.int64]
     frames: NDArray[np.uint8]
     frame_row: NDArray[np.int64]
     fingerprint: str
@@ -60,8 +63,8 @@ class Dataset:
         }
 
     def episode_rows(self, validation: bool) -> NDArray[np.int64]:
-        """The rows that belong to episodes for validation, or to the others."""
-        number = np.repeat(np.arange(len(self.first)), self.length)
+        """The rows that belong to trees for validation, or to the others."""
+        number = np.repeat(self.tree, self.length)
         kept_back = number % VALIDATION_SHARE == VALIDATION_SHARE - 1
         return np.flatnonzero(kept_back if validation else ~kept_back)
 
@@ -71,6 +74,12 @@ def fingerprint(path: Path) -> str:
     files = sorted(path.rglob('*.mcap'))
     text = '\n'.join(f'{file.relative_to(path)} {file.stat().st_size}' for file in files)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_physics(task: Task, episode: Episode) -> bool:
+    """Whether the scene is known, and not predicted: a world model learns nothing from itself."""
+    known = episode.scene.shape[1] == len(task.scene) and bool(np.isfinite(episode.scene).all())
+    return known and not bool((episode.fidelity < 1.0).any())
 
 
 def read_dataset(path: Path, task: Task, seed: int, pictures: int) -> Dataset:
@@ -86,17 +95,21 @@ def read_dataset(path: Path, task: Task, seed: int, pictures: int) -> Dataset:
         HiwmError: There is no bag, or none with a scene in it.
     """
     generator = np.random.default_rng(seed)
-    scenes, actions, progresses, kinds = [], [], [], []
+    scenes, actions, progresses, kinds, trees = [], [], [], [], []
+    known_trees: dict[tuple[str, int, int], int] = {}
     frames = np.empty((pictures, *task.frame_shape), np.uint8)
     frame_row = np.full(pictures, -1, np.int64)
-    count = 0
+    count = left_out = 0
     for episode in tqdm(read_episodes(path, task), desc='reading', unit='episode'):
-        if episode.scene.shape[1] != len(task.scene) or not np.isfinite(episode.scene).all():
+        if not is_physics(task, episode):
+            left_out += 1
             continue
         scenes.append(episode.scene.astype(np.float32))
         actions.append(np.pad(episode.actions, ((0, 1), (0, 0))).astype(np.float32))
         progresses.append(episode.progress.astype(np.float32))
         kinds.append(episode.kind)
+        root = (episode.session, int(episode.nodes[0]), int(episode.stamps[0]))
+        trees.append(known_trees.setdefault(root, len(known_trees)))
         for frame in episode.frames:
             # Reservoir sampling: each frame of all episodes is kept with the same probability.
             slot = count if count < pictures else int(generator.integers(count + 1))
@@ -105,9 +118,11 @@ def read_dataset(path: Path, task: Task, seed: int, pictures: int) -> Dataset:
             count += 1
     if not scenes:
         raise ConfigurationError(
-            f"no episode of task '{task.name}' below {path} has its scene recorded; "
+            f"no episode of task '{task.name}' below {path} has its scene recorded by physics; "
             'train from episodes of the simulated arm'
         )
+    if left_out:
+        tqdm.write(f'{left_out} episodes without a scene of physics are left out')
     length = np.array([len(scene) for scene in scenes])
     order = np.argsort(frame_row[frame_row >= 0])
     return Dataset(
@@ -117,6 +132,7 @@ def read_dataset(path: Path, task: Task, seed: int, pictures: int) -> Dataset:
         first=np.cumsum(length) - length,
         length=length,
         kind=np.array(kinds),
+        tree=np.array(trees),
         frames=frames[: len(order)][order],
         frame_row=frame_row[: len(order)][order],
         fingerprint=fingerprint(path),
@@ -126,12 +142,10 @@ def read_dataset(path: Path, task: Task, seed: int, pictures: int) -> Dataset:
 def cached_dataset(path: Path, task: Task, seed: int, pictures: int, folder: Path) -> Dataset:
     """As `read_dataset`, from `folder` if the same bags were read into it before."""
     cache = folder / CACHE_NAME
+    key = f'{fingerprint(path)} {task_signature(task)} {seed} {pictures}'
     if cache.is_file():
         with np.load(cache) as stored:
-            if (
-                str(stored['fingerprint']) == fingerprint(path)
-                and int(stored['pictures']) == pictures
-            ):
+            if 'key' in stored and str(stored['key']) == key:
                 return Dataset(
                     **{
                         name: stored[name]
@@ -143,7 +157,7 @@ def cached_dataset(path: Path, task: Task, seed: int, pictures: int, folder: Pat
     dataset = read_dataset(path, task, seed, pictures)
     folder.mkdir(parents=True, exist_ok=True)
     part = cache.with_name('.dataset.part.npz')
-    np.savez(part, **dataset.__dict__, pictures=pictures)
+    np.savez(part, **dataset.__dict__, key=key)
     part.replace(cache)
     return dataset
 
@@ -164,6 +178,8 @@ class Windows:
         self._start = dataset.first[number]
         self._last = self._start + dataset.length[number] - 1
         self._rows = rows
+        # The most steps that a window of these rows can have.
+        self.longest = int((self._last - self._start)[rows].max())
         self._moved = np.concatenate([[0], np.cumsum(moving)])
         self._choices: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
 

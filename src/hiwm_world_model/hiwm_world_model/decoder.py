@@ -71,9 +71,7 @@ class LayerDecoder(nn.Module):
         count = scene.shape[0]
         picture = layers[''].expand(count, -1, -1, -1)
         for body in self.bodies:
-            origin = torch.tensor(body.low[:2], device=scene.device)
-            place = scene[:, body.position[:2]] - origin
-            offset = self.pixels - place[:, None, None, :]
+            offset = self.pixels - scene[:, body.position[:2]][:, None, None, :]
             if body.angle >= 0:
                 angle = scene[:, body.angle, None, None]
                 offset = turn(offset, angle.cos(), -angle.sin())

@@ -72,7 +72,6 @@ class SceneEncoder(nn.Module):
 
         The least-squares rigid fit in the plane (Umeyama 1991, without scale).
         """
-        found = found + torch.tensor(body.low[:2], device=found.device)
         points = self.geometry.points(body, found)[:, :2]
         centre, mean = points.mean(0), found.mean(1)
         if body.angle < 0:

@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor
 
+from hiwm_core.error import ConfigurationError
 from hiwm_core.task import Task
 
 # A wall is felt by a landmark from this distance on, as a share of the workspace's width.
@@ -62,13 +63,29 @@ class BodyColumns:
 
 
 def read_bodies(task: Task) -> tuple[BodyColumns, ...]:
-    """The task's bodies as columns, in its order."""
+    """The task's bodies as columns, in its order.
+
+    Raises:
+        ConfigurationError: A body cannot be imagined; the sentence says why.
+    """
     drives: dict[str, tuple[str, ...]] = {entry.body: entry.joints for entry in task.actuated}
     bodies = []
     for body in task.bodies:
         columns = tuple(task.scene_index(name) for name in body.position)
         joints = drives.get(body.name, ())
-        commanded = bool(joints) and all(name in task.action_names for name in joints)
+        commanded = bool(joints) and set(joints) <= set(task.action_names)
+        if not commanded and (some := [name for name in joints if name in task.action_names]):
+            measured = next(name for name in joints if name not in task.action_names)
+            raise ConfigurationError(
+                f"task '{task.name}': the body '{body.name}' is moved by the action '{some[0]}' "
+                f"and by the joint '{measured}', which is not an action; the world model needs a "
+                'body of its own for each'
+            )
+        if body.angle and len(set(body.points)) < 2:
+            raise ConfigurationError(
+                f"task '{task.name}': the body '{body.name}' has an angle, which the world model "
+                'reads from landmarks; give it at least two `points`'
+            )
         low = tuple(task.scene[column].low for column in columns)
         high = tuple(task.scene[column].high for column in columns)
         extent = max((math.hypot(*point) for point in body.points), default=0.0)

@@ -21,6 +21,7 @@ from hiwm_core.error import ConfigurationError
 from hiwm_core.task import Task
 from hiwm_robot.collection import Settings, make_driver
 from hiwm_robot.trajectory import run_episode
+from hiwm_world_model.dataset import is_physics
 
 KINDS = ('demo', 'policy', 'play', 'edge')
 FIRST_SEED = 2_000_000_000
@@ -117,7 +118,7 @@ def read_courses(
     kept: dict[str, list[Course]] = {}
     met: dict[str, int] = {}
     for episode in read_episodes(data, task):
-        if episode.scene.shape[1] != len(task.scene):
+        if not is_physics(task, episode):
             continue
         count = min(len(episode.actions), steps)
         course = Course(
@@ -135,5 +136,7 @@ def read_courses(
         elif (slot := int(generator.integers(met[episode.kind]))) < episodes:
             courses[slot] = course
     if not kept:
-        raise ConfigurationError(f"no episode of task '{task.name}' below {data} has its scene")
+        raise ConfigurationError(
+            f"no episode of task '{task.name}' below {data} has a scene of physics"
+        )
     return {kind: kept[kind] for kind in sorted(kept)}

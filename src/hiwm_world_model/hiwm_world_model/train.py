@@ -34,7 +34,7 @@ from hiwm_world_model.fit import Fit
 from hiwm_world_model.model import Architecture, WorldModel
 from hiwm_world_model.pictures import save_strip
 from hiwm_world_model.rollout import pose_errors, unroll
-from hiwm_world_model.weights import save_model, write_whole
+from hiwm_world_model.weights import save_model, task_signature, write_whole
 
 # The dynamics' curriculum: share of its steps, steps unrolled, windows per member.
 CURRICULUM = ((0.5, 1, 256), (0.2, 2, 192), (0.2, 5, 96), (0.1, 12, 48))
@@ -109,7 +109,9 @@ class Training:
         self.action = torch.from_numpy(dataset.action).to(device)
         self.progress = torch.from_numpy(dataset.progress).to(device)
         self.rows = dataset.episode_rows(validation=False)
-        identity = json.dumps([asdict(settings), dataset.fingerprint, CODE_SHA256])
+        identity = json.dumps(
+            [asdict(settings), dataset.fingerprint, CODE_SHA256, task_signature(task)]
+        )
         self.fit = Fit(self.model, out, settings.seed, identity)
 
     # -- stages ----------------------------------------------------------------------------------
@@ -229,11 +231,15 @@ class Training:
         known = np.isin(self.dataset.frame_row, self.rows)
         self.frames = torch.from_numpy(self.dataset.frames[known])
         self.frame_row = self.dataset.frame_row[known]
-        self._mean = self.frames.float().mean(0).permute(2, 0, 1).to(self.device) / 255.0
+        # A few at a time: as numbers, all of them would take four times their memory.
+        total = torch.zeros(self.frames.shape[1:], dtype=torch.float64)
+        for some in self.frames.split(USUAL_PICTURES):
+            total += some.sum(0, dtype=torch.int64)
+        self._mean = (total / len(self.frames) / 255.0).float().permute(2, 0, 1).to(self.device)
         # What is seen at a pixel most of the time is the background; a mean would hold traces of
         # the bodies, and their textures would have to stay translucent to make up for it.
-        usual = self.frames[:USUAL_PICTURES].float().median(0).values
-        self._usual = usual.permute(2, 0, 1).to(self.device) / 255.0
+        usual = self.frames[:: -(-len(self.frames) // USUAL_PICTURES)].median(0).values
+        self._usual = usual.float().permute(2, 0, 1).to(self.device) / 255.0
 
     def _draw_pictures(self, generator: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
         """Recorded pictures (B, 3, H, W) and their scenes (B, S)."""
@@ -292,8 +298,9 @@ class Training:
         model = self.model
         evidence, good = [], []
         rows = self.dataset.episode_rows(validation=True)
-        windows = Windows(self.dataset, self._moving(), rows if len(rows) else self.rows)
-        longest = int(self.dataset.length.max()) - 1
+        rows = rows if len(rows) else self.rows
+        windows = Windows(self.dataset, self._moving(), rows)
+        longest = windows.longest
         with torch.inference_mode():
             for horizon in (10, 30, 60, 100):
                 if horizon > longest:

@@ -85,6 +85,7 @@ def made_up_data(task: Task, episodes: int, steps: int, seed: int) -> Dataset:
         first=np.arange(episodes) * rows,
         length=np.full(episodes, rows),
         kind=np.array(['play'] * episodes),
+        tree=np.arange(episodes),
         frames=frames,
         frame_row=np.arange(8) * 3,
         fingerprint=f'made up {seed}',

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import math
 
 import pytest
 import torch
 from torch import Tensor
 
+from hiwm_core.error import ConfigurationError
 from hiwm_core.task import Task
+from hiwm_world_model.decoder import LayerDecoder
 from hiwm_world_model.dynamics import Dynamics
-from hiwm_world_model.features import SceneGeometry, subtract, turn, wrap
+from hiwm_world_model.features import SceneGeometry, read_bodies, subtract, turn, wrap
 
 
 def moved(scene: Tensor, angle: float, shift: Tensor) -> Tensor:
@@ -94,3 +97,32 @@ def test_a_servos_speed_is_found_from_two_places(task: Task) -> None:
         after, speed = dynamics(scene, velocity, command)
         found = dynamics.estimate_velocity(scene, after, command)
     torch.testing.assert_close(found[..., :2], speed[..., :2], atol=1e-5, rtol=1e-4)
+
+
+def test_a_body_that_cannot_be_imagined_is_refused(arms: Task) -> None:
+    mimic = tuple(action for action in arms.actions if action.name != 'right_6')
+    with pytest.raises(ConfigurationError, match="the joint 'right_6', which is not an action"):
+        read_bodies(replace(arms, actions=mimic))
+    bald = tuple(replace(body, points=body.points[:1]) for body in arms.bodies)
+    with pytest.raises(ConfigurationError, match="'block' has an angle"):
+        read_bodies(replace(arms, bodies=bald))
+
+
+def test_places_are_counted_from_the_corner_of_the_picture(task: Task) -> None:
+    """As the console counts them, wherever the ranges of the scene begin."""
+    scene = torch.tensor([[0.1, 0.1, 0.256, 0.3, 0.4]])
+    shifted = tuple(
+        replace(variable, low=variable.low + 0.05) if variable.name == 'tee_x' else variable
+        for variable in task.scene
+    )
+    pictures = []
+    for one in (task, replace(task, scene=shifted)):
+        torch.manual_seed(0)
+        decoder = LayerDecoder(one)
+        with torch.no_grad():
+            for texture in decoder.textures.values():
+                texture.copy_(
+                    torch.randn(texture.shape, generator=torch.Generator().manual_seed(1))
+                )
+            pictures.append(decoder(scene))
+    torch.testing.assert_close(pictures[0], pictures[1])

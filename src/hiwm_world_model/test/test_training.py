@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 import json
 from pathlib import Path
 import sys
@@ -14,14 +15,21 @@ import pytest
 import torch
 from torch import Tensor
 
+from hiwm_core import contract
 from hiwm_core.backend import first_observation, next_observation
 from hiwm_core.error import ConfigurationError, HiwmError
+from hiwm_core.extension import load_backend
 from hiwm_core.task import Task
+from hiwm_rig.message_bag import MessageBag
 from hiwm_robot.collect_node import main as collect
+from hiwm_robot.episode_bag import write_episode
+from hiwm_robot.play import PLAY, PlayDriver
+from hiwm_robot.trajectory import run_episode
 from hiwm_world_model import evaluate, fit, train
 from hiwm_world_model.backend import WorldModelBackend
-from hiwm_world_model.dataset import Dataset, Windows, cached_dataset
+from hiwm_world_model.dataset import Dataset, Windows, cached_dataset, read_dataset
 from hiwm_world_model.fit import Fit
+from hiwm_world_model.held_out import read_courses
 from hiwm_world_model.model import Architecture
 from hiwm_world_model.rollout import auroc, psnr
 from hiwm_world_model.weights import load_model, save_model
@@ -223,3 +231,63 @@ def test_a_missing_gpu_is_named() -> None:
     else:
         with pytest.raises(HiwmError, match='there is none to use'):
             train.pick_device('cuda')
+
+
+def test_episodes_kept_back_may_be_shorter_than_the_others(
+    tmp_path: Path, task: Task, make_data: MakeData
+) -> None:
+    long, short = make_data(task, 11, 80, 0), make_data(task, 1, 40, 1)
+    rows = ('scene', 'action', 'progress')
+    data = replace(
+        long,
+        **{name: np.concatenate([getattr(long, name), getattr(short, name)]) for name in rows},
+        first=np.append(long.first, len(long.scene)),
+        length=np.append(long.length, 41),
+        kind=np.append(long.kind, 'play'),
+        tree=np.arange(12),
+    )
+    assert set(np.flatnonzero(data.tree == 11)) == {11}
+    assert len(data.episode_rows(validation=True)) == 41
+    training = train.Training(task, data, FEW, tmp_path, torch.device('cpu'))
+    training.run()
+    assert not training.fit.untouched('calibration')
+
+
+def test_another_task_is_another_training(tmp_path: Path, task: Task, make_data: MakeData) -> None:
+    """The weights of before must not be signed as those of the changed task."""
+    data = make_data(task, 13, 12, 0)
+    weights_after(task, data, tmp_path)
+    with pytest.raises(ConfigurationError, match='other settings, data or code'):
+        weights_after(replace(task, success_above=0.8), data, tmp_path)
+
+
+def test_branches_of_a_tree_are_all_kept_back_or_none(task: Task, make_data: MakeData) -> None:
+    data = replace(make_data(task, 13, 12, 0), tree=np.array([0] * 6 + [11] * 7))
+    kept_back = set(data.episode_rows(validation=True) // 13)
+    assert kept_back == set(range(6, 13))
+    assert set(data.episode_rows(validation=False) // 13) == set(range(6))
+
+
+def test_a_world_model_learns_nothing_from_its_own_pictures(tmp_path: Path, task: Task) -> None:
+    backend = load_backend('sim_arm', task)
+    episode = run_episode(
+        task, backend, PlayDriver(task, 0, PLAY), seed=0, steps=15, until_success=False
+    )
+    for name, fidelity in (('physics', 1.0), ('imagined', 0.97)):
+        with MessageBag(tmp_path / name / 'play_0', contract.RIG_TOPICS, {'task': 'pusht'}) as bag:
+            write_episode(
+                bag,
+                task,
+                observations=[replace(one, fidelity=fidelity) for one in episode.observations],
+                actions=episode.actions,
+                sources=[episode.source] * len(episode.actions),
+                device='play',
+                rig='world_model',
+                session=name,
+                seed=0,
+            )
+    assert len(read_dataset(tmp_path, task, 0, 8).first) == 1
+    with pytest.raises(ConfigurationError, match='physics'):
+        read_dataset(tmp_path / 'imagined', task, 0, 8)
+    with pytest.raises(ConfigurationError, match='physics'):
+        read_courses(task, tmp_path / 'imagined', seed=0, episodes=3, steps=10)

@@ -38,6 +38,22 @@ KEPT_TIMES = 6000
 LAST_TRIES = 3.0
 
 
+def fenced_chain(config: ArmConfig) -> Kinematics:
+    """The chain to the tool that the fence is about.
+
+    Raises:
+        ConfigurationError: A joint moves something else, which no fence would hold.
+    """
+    chain = Kinematics(config.urdf, config.names, config.tool)
+    gripper = config.gripper.joint if config.gripper is not None else ''
+    if outside := [name for name in chain.aside if name != gripper]:
+        raise ConfigurationError(
+            f"the arm '{config.name}' has the joint '{outside[0]}', which does not move its tool "
+            f"'{config.tool}': no fence would hold what it moves; give each arm a file of its own"
+        )
+    return chain
+
+
 class Arm:
     """One arm.
 
@@ -82,9 +98,7 @@ class Arm:
         self._space = space
         self._dry_run = dry_run
         self._clock = clock
-        self._limiter = GoalLimiter(
-            config, Kinematics(config.urdf, config.names, config.tool).tool_position
-        )
+        self._limiter = GoalLimiter(config, fenced_chain(config).tool_position)
         self._follower = CommandFollower(space, self._limiter, period, 2.0 / config.rate)
         self._health = HealthWatch(config)
         self._wishes: list[ArmEvent] = []

@@ -37,6 +37,9 @@ class Kinematics:
         joints: Names of the joints, in the order of every array here; other joints stay at 0.
         tool: Name of the link.
 
+    Attributes:
+        aside: Names of the joints that do not move the tool.
+
     Raises:
         ConfigurationError: The file is not a URDF, or lacks a joint or the tool.
     """
@@ -62,6 +65,12 @@ class Kinematics:
             [int(self._model.jnt_dofadr[names.index(name)]) for name in joints], np.intp
         )
         self._tool = links.index(tool)
+        chain = {self._tool}
+        while 0 not in chain:
+            chain.add(int(self._model.body_parentid[min(chain)]))
+        self.aside = tuple(
+            name for name in joints if int(self._model.jnt_bodyid[names.index(name)]) not in chain
+        )
         self._bias = np.zeros(self._model.nv)
         self._jacobian_p = np.zeros((3, self._model.nv))
         self._jacobian_r = np.zeros((3, self._model.nv))

@@ -30,10 +30,11 @@ from hiwm_core.action import Action, Source, clip_values
 from hiwm_core.contract import Quality
 from hiwm_core.error import ConfigurationError, HiwmError
 from hiwm_core.parameter import Parameter
-from hiwm_core.task import load_task
+from hiwm_core.task import Task, load_task
 from hiwm_rig import emergency_stop
 from hiwm_rig.base_node import client, declare, profile_of, publisher, run_node, subscription
 from hiwm_rig.conversion import action_message
+from hiwm_robot.dynamixel.arm_config import ArmConfig
 from hiwm_robot.dynamixel.arm_file import LEADER, open_arm_file
 from hiwm_robot.dynamixel.bus import ServoBus
 from hiwm_robot.dynamixel.command_space import command_space
@@ -77,6 +78,20 @@ STOPS = {
 STEADY_CLOCK = Clock(clock_type=ClockType.STEADY_TIME)
 
 
+def check_gripper(task: Task, config: ArmConfig) -> None:
+    """Whether the leader's gripper can be the dead-man. Raises ConfigurationError."""
+    if config.gripper is None:
+        raise ConfigurationError(
+            f"the leader '{config.name}' has no gripper to squeeze; give its file one, or set "
+            'deadman:=topic'
+        )
+    if config.gripper.joint in task.action_names:
+        raise ConfigurationError(
+            f"the task '{task.name}' commands the gripper '{config.gripper.joint}', which cannot "
+            'be the dead-man as well: to let a thing go would end the takeover; set deadman:=topic'
+        )
+
+
 class LeaderArmNode(Node):
     """Proposals on `/operator/action`, with the dead-man's level in each."""
 
@@ -85,11 +100,8 @@ class LeaderArmNode(Node):
         values = declare(self, PARAMETERS)
         self._task = load_task(values['task'])
         config = open_arm_file(values['arm'], values['port'], LEADER)
-        if values['deadman'] == 'gripper' and config.gripper is None:
-            raise ConfigurationError(
-                f"the leader '{config.name}' has no gripper to squeeze; give its file one, or set "
-                'deadman:=topic'
-            )
+        if values['deadman'] == 'gripper':
+            check_gripper(self._task, config)
         self._operator_id = values['operator_id'] or f'{getpass.getuser()}-{secrets.token_hex(2)}'
         self._takes_over = values['takes_over']
         self._trigger = (

@@ -106,6 +106,10 @@ def sim_arm(task: Task, model: Path | None = None, device: str = 'auto') -> Back
 
 
 def _module(task: Task) -> ModuleType:
+    if not task.simulator:
+        raise ConfigurationError(
+            f"task '{task.name}' has no simulator; write one and name it in the task's file"
+        )
     name = f'{__name__}.{task.simulator}'
     if not task.simulator.isidentifier() or find_spec(name) is None:
         raise ConfigurationError(
