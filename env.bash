@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Source this file to use the workspace: `source env.bash`. It works in both worlds:
 #  - a ROS 2 Jazzy installation is sourced: it is used as it is, and only the workspace is laid over it;
 #  - no ROS: the environment that `make setup` made in .venv plays its part.

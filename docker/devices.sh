@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Prints the compose file that passes an arm's serial port and a camera's video nodes to the container `robot`, and the
 # groups that may open them.
 #

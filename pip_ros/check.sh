@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Static checks of every Python file: ruff (lint and format) and mypy.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Makes a machine ready to run the workspace, and does nothing that is done already.
 #   --quiet   say nothing when there is nothing to do
 #   --test    also see to what only the tests need (Chromium)

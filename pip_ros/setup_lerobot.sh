@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Makes .venv-lerobot, in which LeRobot's own library writes, reads and trains on data sets.
 # It is an environment of its own because LeRobot pins versions that the workspace does not have.
 set -euo pipefail

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+import shlex
 import sys
 
 MODELS = Path(__file__).parents[1] / 'src' / 'hiwm_bringup' / 'models' / 'pusht'
@@ -15,3 +17,6 @@ RIGS = {
     'world_model:sim_arm': [*WORLD_MODEL, '-p', 'backend:=sim_arm'],
     'dynamixel_arm': [sys.executable, '-m', 'test.dynamixel_rig'],
 }
+# Somebody's own, of the task pusht: HIWM_RIG='ros2 run PACKAGE RIG --ros-args'.
+if os.environ.get('HIWM_RIG'):
+    RIGS = {'own': shlex.split(os.environ['HIWM_RIG'])}

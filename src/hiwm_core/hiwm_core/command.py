@@ -3,13 +3,22 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 import sys
+from typing import NoReturn
 
 from hiwm_core.error import HiwmError
 
 FAILED = 1
 INTERRUPTED = 130  # as a shell says it of SIGINT
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses with one sentence instead of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f'{self.prog}: {message}; see --help\n')
 
 
 def run_command(name: str, act: Callable[[], int], interrupted: str = '') -> int:

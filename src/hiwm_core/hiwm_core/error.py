@@ -25,6 +25,7 @@ class ErrorCode(IntEnum):
     TIMED_OUT = 13
     BUSY = 14
     CANCELLED = 15
+    INTERNAL_FAULT = 16
 
 
 class HiwmError(Exception):

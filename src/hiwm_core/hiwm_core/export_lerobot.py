@@ -17,7 +17,7 @@ import sys
 import numpy as np
 from tqdm import tqdm
 
-from hiwm_core.command import run_command
+from hiwm_core.command import Parser, run_command
 from hiwm_core.episodes import Episode, read_episodes
 from hiwm_core.error import ConfigurationError
 from hiwm_core.json_file import write_json
@@ -93,7 +93,7 @@ def _episodes(sessions: Sequence[Path], task: Task) -> Iterator[Episode]:
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog='export_lerobot', description=__doc__)
+    parser = Parser(prog='export_lerobot', description=__doc__)
     parser.add_argument('--sessions', type=Path, nargs='+', required=True, metavar='DIR')
     parser.add_argument('--out', type=Path, required=True, help='the new data set')
     parser.add_argument('--task', default='pusht', help='which task, by name')

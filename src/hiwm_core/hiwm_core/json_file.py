@@ -8,17 +8,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hiwm_core.error import ErrorCode, HiwmError
+from hiwm_core.whole_file import write_whole
 
 
 def write_json(path: Path, result: Mapping[str, Any]) -> None:
-    """Replace a result. Raises HiwmError(STORAGE_FAULT)."""
-    partial = path.with_name(f'.{path.name}.part')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(result, indent=2) + '\n', encoding='utf-8')
-        partial.replace(path)
-    except OSError as error:
-        raise HiwmError(
-            f'{path} cannot be written: {error.strerror}', ErrorCode.STORAGE_FAULT
-        ) from error
+    """Replace a result; its folder is made if it is missing.
+
+    Raises:
+        HiwmError: STORAGE_FAULT; what was there before is as it was.
+        ValueError: A number is NaN or infinite, for which JSON has no word.
+    """
+    write_whole(path, json.dumps(result, indent=2, allow_nan=False) + '\n')

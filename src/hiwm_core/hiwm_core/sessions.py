@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 import sys
@@ -11,7 +10,7 @@ import sys
 from tqdm import tqdm
 
 from hiwm_core.bag_reader import find_all_bags
-from hiwm_core.command import run_command
+from hiwm_core.command import Parser, run_command
 from hiwm_core.episodes import sessions_of
 from hiwm_core.json_file import write_json
 from hiwm_core.session_table import RECOVERED, WHOLE, session_rows, table_text
@@ -37,7 +36,7 @@ def list_sessions(folders: Sequence[Path], json_path: Path | None = None) -> int
 
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(prog='sessions', description=__doc__)
+    parser = Parser(prog='sessions', description=__doc__)
     parser.add_argument(
         '--list',
         nargs='+',

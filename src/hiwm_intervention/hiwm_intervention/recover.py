@@ -6,14 +6,13 @@ A recorder does the same by itself when it starts.
 
 from __future__ import annotations
 
-import argparse
 from contextlib import suppress
 import os
 from pathlib import Path
 import sys
 
 from hiwm_core.bag_recovery import recover_bag, unfinished_bags
-from hiwm_core.command import run_command
+from hiwm_core.command import Parser, run_command
 from hiwm_core.error import HiwmError
 from hiwm_core.live_mark import BeingRecordedError, is_held
 from hiwm_intervention.session_report import write_report
@@ -53,7 +52,7 @@ def recover(path: Path) -> int:
 
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(prog='recover', description=__doc__)
+    parser = Parser(prog='recover', description=__doc__)
     parser.add_argument('path', type=Path, help='a folder of sessions, a session, or a bag')
     arguments = parser.parse_args()
     os.nice(NICENESS)

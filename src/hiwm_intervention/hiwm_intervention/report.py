@@ -6,13 +6,12 @@ A recorder does the same by itself when its session ends.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 import sys
 
 from tqdm import tqdm
 
-from hiwm_core.command import run_command
+from hiwm_core.command import Parser, run_command
 from hiwm_core.error import HiwmError
 from hiwm_intervention.session_report import PAGE_NAME, write_report
 from hiwm_intervention.summary_file import bags_of, summary_path
@@ -47,7 +46,7 @@ def report(path: Path, *, anew: bool) -> int:
 
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(prog='report', description=__doc__)
+    parser = Parser(prog='report', description=__doc__)
     parser.add_argument('path', type=Path, help='a session, or a folder of sessions')
     parser.add_argument(
         '--anew', action='store_true', help='read the bags again, also where a summary lies beside'

@@ -10,11 +10,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from hiwm_core.error import ErrorCode, HiwmError
+from hiwm_core.whole_file import write_whole
 from hiwm_intervention.report_page import render
 from hiwm_intervention.session_summary import Event
 from hiwm_intervention.summary_file import bags_of, plain, read_summary, summarize, summary_path
@@ -87,14 +87,8 @@ def write_report(session: Path, *, read_bags: bool = False) -> SessionReport:
         )
     report = combine(session.name, parts)
     report.remarks += remarks
-    try:
-        _replace(session / JSON_NAME, json.dumps(plain(report.figures), indent=2) + '\n')
-        _replace(session / PAGE_NAME, render(report))
-    except OSError as error:
-        raise HiwmError(
-            f'the report of {session} cannot be written: {error.strerror}',
-            ErrorCode.STORAGE_FAULT,
-        ) from error
+    write_whole(session / JSON_NAME, json.dumps(plain(report.figures), indent=2) + '\n')
+    write_whole(session / PAGE_NAME, render(report))
     return report
 
 
@@ -191,12 +185,3 @@ def _merge(branches: dict[str, Event], branch: Event, offset: float) -> None:
     if branch['progress'] is not None:
         known['progress'] = branch['progress']
         known['best'] = max(known['best'] or 0.0, branch['best'] or 0.0)
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    try:
-        partial.write_text(text, encoding='utf-8')
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -26,13 +26,13 @@ import torch
 from tqdm import tqdm
 
 from hiwm_core.backend import Backend
-from hiwm_core.command import run_command
+from hiwm_core.command import Parser, run_command
 from hiwm_core.error import ConfigurationError
 from hiwm_core.extension import load_backend, open_policy
+from hiwm_core.json_file import write_json
 from hiwm_core.policy import Policy
 from hiwm_core.task import Task, load_task
 from hiwm_policy.correction import Practice, practise
-from hiwm_policy.evaluate import write_json
 from hiwm_policy.practice_session import Tally, read_tally, session_folder, write_session
 from hiwm_policy.settings import check_settings, weights_sha256
 from hiwm_robot.scripted_operator import Habits
@@ -172,7 +172,7 @@ def figures(given: argparse.Namespace, task: Task, collection: Collection) -> di
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='correct', description='Correct a policy in a world model by a scripted operator.'
     )
     parser.add_argument('--task', default='pusht', help='which task, by name')

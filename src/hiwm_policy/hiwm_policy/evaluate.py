@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-import json
 import math
 import multiprocessing
 import os
@@ -29,10 +28,11 @@ import torch
 from tqdm import tqdm
 
 from hiwm_core.backend import Backend
-from hiwm_core.command import run_command
+from hiwm_core.command import Parser, run_command
 from hiwm_core.error import ConfigurationError
 from hiwm_core.extension import load_backend, open_policy
 from hiwm_core.interval import wilson
+from hiwm_core.json_file import write_json
 from hiwm_core.policy import Policy
 from hiwm_core.task import Task, load_task
 from hiwm_policy.lockstep import Attempt, run_attempts
@@ -269,22 +269,9 @@ def write_films(task: Task, results: Sequence[Result], folder: Path) -> int:
     return len(failures)
 
 
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write whole or not at all. Raises ConfigurationError."""
-    part = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(data, indent=2, allow_nan=False) + '\n', encoding='utf-8')
-        part.replace(path)
-    except OSError as error:
-        raise ConfigurationError(f'{path} cannot be written: {error.strerror}') from error
-
-
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog='evaluate', description='Closed-loop success of a policy on a rig.'
-    )
+    parser = Parser(prog='evaluate', description='Closed-loop success of a policy on a rig.')
     parser.add_argument('--rig', default='sim_arm', help='sim_arm, world_model, or any backend')
     parser.add_argument('--task', default='pusht', help='which task, by name')
     parser.add_argument(

@@ -162,6 +162,8 @@ class Phase:
             return
         saved = torch.load(self._path, map_location='cpu', weights_only=True)
         if saved.get('identity') != self._identity:
+            if self._ranks.rank == 0:
+                tqdm.write(f'{self._path} is of another training; this one begins anew')
             return
         self._module.load_state_dict(saved['module'])
         self._average.load_state_dict(saved['average'])

@@ -30,13 +30,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hiwm_core.command import run_command
+from hiwm_core.action import Source
+from hiwm_core.command import Parser, run_command
 from hiwm_core.error import ConfigurationError
+from hiwm_core.json_file import write_json
 from hiwm_core.task import Task, load_task
 from hiwm_core.weighting import Weighting
 from hiwm_policy.acting import ActingData, train_acting
 from hiwm_policy.dataset import read_demos, windows_of
-from hiwm_policy.evaluate import write_json
 from hiwm_policy.fork_pair import ForkPair, pair_windows
 from hiwm_policy.model import WEIGHTS, PolicyNetwork, code_sha256, load_model, save_model
 from hiwm_policy.preference import preference
@@ -216,7 +217,9 @@ def _sampled_share(weights: Any, episodes: Any, learned: Any) -> float:
 def _described(pieces: Sequence[Piece], rate: float) -> dict[str, Any]:
     """For the card: how much there is of what."""
     driven = [piece for piece in pieces if piece.corrected]
-    operator_steps = sum(int((piece.episode.sources[piece.taken] == 2).sum()) for piece in driven)
+    operator_steps = sum(
+        int((piece.episode.sources[piece.taken] == Source.OPERATOR).sum()) for piece in driven
+    )
     return {
         'pieces': len(pieces),
         'corrections': len({(piece.episode.session, piece.episode.parent) for piece in driven}),
@@ -228,7 +231,7 @@ def _described(pieces: Sequence[Piece], rate: float) -> dict[str, Any]:
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='post_train', description='Post-train a policy on demonstrations and sessions.'
     )
     parser.add_argument('--task', default='pusht', help='which task, by name')

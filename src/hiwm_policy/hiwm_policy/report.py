@@ -15,9 +15,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from hiwm_core.command import run_command
+from hiwm_core.command import Parser, run_command
 from hiwm_core.error import ConfigurationError
-from hiwm_policy.evaluate import write_json
+from hiwm_core.json_file import write_json
 from hiwm_policy.study import (
     BASE,
     BRANCHED,
@@ -254,9 +254,7 @@ def write_report(out: Path, facts: dict[str, Any]) -> None:
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog='report', description='Report a study: one HTML page and one JSON.'
-    )
+    parser = Parser(prog='report', description='Report a study: one HTML page and one JSON.')
     parser.add_argument(
         'evaluations', type=Path, nargs='+', help='JSON files of `evaluate`, or folders of them'
     )

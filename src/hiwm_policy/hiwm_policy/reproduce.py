@@ -30,12 +30,12 @@ import signal
 import sys
 from typing import Any
 
-from hiwm_core.command import run_command
+from hiwm_core.command import Parser, run_command
 from hiwm_core.error import ConfigurationError
+from hiwm_core.json_file import write_json
 from hiwm_core.task import load_task
 from hiwm_policy.backbone import BACKBONES
 from hiwm_policy.budget import BUDGETS
-from hiwm_policy.evaluate import write_json
 from hiwm_policy.model import code_sha256
 from hiwm_policy.settings import check_settings, weights_sha256
 from hiwm_policy.stage import Stage, done_stages, run_of, run_stages, set_aside
@@ -304,7 +304,7 @@ def _base(text: str) -> tuple[str, Path]:
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='reproduce', description='The whole study, from data to report, without a person.'
     )
     parser.add_argument('--task', default='pusht', help='which task, by name')

@@ -29,13 +29,14 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
+from hiwm_core.command import Parser
 from hiwm_core.error import ConfigurationError, HiwmError
+from hiwm_core.json_file import write_json
 from hiwm_core.observation import Observation
 from hiwm_core.task import Task, load_task
 from hiwm_policy.acting import ActingData, known_landmarks, train_acting
 from hiwm_policy.backbone import BACKBONES, backbone_of
 from hiwm_policy.dataset import Frames, read_demos, read_play, windows_of
-from hiwm_policy.evaluate import write_json
 from hiwm_policy.frame import body_frame
 from hiwm_policy.landmark import landmarks_of
 from hiwm_policy.model import PolicyNetwork, code_sha256, load_model, read_frames, save_model
@@ -262,7 +263,7 @@ def device_name(device: torch.device) -> str:
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog='train', description='Train a policy from bags.')
+    parser = Parser(prog='train', description='Train a policy from bags.')
     parser.add_argument('--task', default='pusht', help='which task, by name')
     parser.add_argument('--backbone', default='diffusion', choices=tuple(BACKBONES))
     parser.add_argument('--data', type=Path, required=True, help='folder of demonstrations')

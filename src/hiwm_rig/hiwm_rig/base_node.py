@@ -111,7 +111,7 @@ def serve(node: Node, service: Service, handle: Callable[[Any, Any], None]) -> S
         except Exception as error:
             node.get_logger().error(f'{service.name} failed: {error!r}')
             fill_failure(
-                response, HiwmError(f'{service.name} failed: {error}', ErrorCode.MODEL_FAULT)
+                response, HiwmError(f'{service.name} failed: {error}', ErrorCode.INTERNAL_FAULT)
             )
         else:
             response.success = True

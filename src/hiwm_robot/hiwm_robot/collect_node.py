@@ -14,12 +14,12 @@ import json
 import os
 from pathlib import Path
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 from rclpy.utilities import remove_ros_args
 from tqdm import tqdm
 
-from hiwm_core.command import INTERRUPTED, run_command
+from hiwm_core.command import INTERRUPTED, Parser, run_command
 from hiwm_core.episodes import read_episodes
 from hiwm_core.error import HiwmError
 from hiwm_core.task import load_task
@@ -36,13 +36,6 @@ from hiwm_robot.collection import (
 )
 from hiwm_robot.coverage import draw_coverage
 from hiwm_robot.episode_bag import make_episode
-
-
-class _Parser(argparse.ArgumentParser):
-    """Refuses with one sentence instead of a page of usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f'{self.prog}: {message}; see --help\n')
 
 
 def _whole(lowest: int) -> Any:
@@ -63,7 +56,7 @@ def _whole(lowest: int) -> Any:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog='collect',
         description='Collect episodes of the simulated arm, one bag each. Run the same command '
         'again to go on with an interrupted collection.',

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from hiwm_core import contract
 from hiwm_core.action import Source, clip_values
-from hiwm_core.command import run_command
+from hiwm_core.command import Parser, run_command
 from hiwm_core.error import ConfigurationError, HiwmError
 from hiwm_core.lerobot_dataset import LeRobotEpisode
 from hiwm_core.lerobot_dump import load_dump
@@ -122,7 +122,7 @@ def _episodes(dataset: Path, task: Task) -> Iterator[LeRobotEpisode]:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(prog='import_lerobot', description=__doc__)
+    parser = Parser(prog='import_lerobot', description=__doc__)
     parser.add_argument('--dataset', type=Path, required=True, help="the data set's folder")
     parser.add_argument('--out', type=Path, required=True, help='where the bags go')
     parser.add_argument('--task', default='pusht', help='which task, by name')

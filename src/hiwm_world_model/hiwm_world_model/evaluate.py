@@ -19,17 +19,18 @@ import math
 import os
 from pathlib import Path
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 import torch
 
 from hiwm_core.backend import Backend
-from hiwm_core.command import run_command
+from hiwm_core.command import Parser, run_command
 from hiwm_core.error import ConfigurationError, ErrorCode, HiwmError
 from hiwm_core.extension import load_backend
 from hiwm_core.task import Task, load_task
+from hiwm_core.whole_file import write_whole
 from hiwm_robot.sims import load_pose_reader, load_simulator
 from hiwm_world_model.bars import BARS, bars_table, judge
 from hiwm_world_model.endurance import measure_endurance
@@ -39,7 +40,7 @@ from hiwm_world_model.open_loop import Comparison, OpenLoop
 from hiwm_world_model.pictures import Limit, save_drift, save_strip
 from hiwm_world_model.rollout import auroc
 from hiwm_world_model.shipped import shipped_model
-from hiwm_world_model.weights import WEIGHTS_NAME, write_whole
+from hiwm_world_model.weights import WEIGHTS_NAME
 
 FloatArray = NDArray[np.float64]
 
@@ -300,15 +301,8 @@ def _unwritable(path: Path, reason: str | None) -> HiwmError:
 # -- the command ---------------------------------------------------------------------------------
 
 
-class _Parser(argparse.ArgumentParser):
-    """Refuses with one sentence instead of a page of usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f'{self.prog}: {message}; see --help\n')
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog='evaluate',
         description='Measure a world model beside the physics, against the bars it must reach.',
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,

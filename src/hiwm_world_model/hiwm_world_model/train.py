@@ -23,8 +23,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hiwm_core.command import Parser
 from hiwm_core.error import ConfigurationError, HiwmError
 from hiwm_core.task import Task, load_task
+from hiwm_core.whole_file import write_whole
 from hiwm_world_model.backend import WorldModelBackend
 from hiwm_world_model.dataset import Dataset, Windows, cached_dataset
 from hiwm_world_model.decoder import unquantize
@@ -34,7 +36,7 @@ from hiwm_world_model.fit import Fit
 from hiwm_world_model.model import Architecture, WorldModel
 from hiwm_world_model.pictures import save_strip
 from hiwm_world_model.rollout import pose_errors, unroll
-from hiwm_world_model.weights import save_model, task_signature, write_whole
+from hiwm_world_model.weights import save_model, task_signature
 
 # The dynamics' curriculum: share of its steps, steps unrolled, windows per member.
 CURRICULUM = ((0.5, 1, 256), (0.2, 2, 192), (0.2, 5, 96), (0.1, 12, 48))
@@ -406,7 +408,7 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> int:
     """The command. Returns 0, 1 after a sentence on stderr, or 130 after an interrupt."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument('--task', default='pusht', help='which task, by name')
     parser.add_argument('--data', type=Path, required=True, help='folder of bags to learn from')
     parser.add_argument('--heldout', type=Path, help='folder of bags to measure on')

@@ -15,6 +15,7 @@ import torch
 
 from hiwm_core.error import ConfigurationError, ErrorCode
 from hiwm_core.task import Task
+from hiwm_core.whole_file import write_whole
 from hiwm_world_model.model import Architecture, WorldModel
 
 WEIGHTS_NAME = 'model.safetensors'
@@ -54,13 +55,6 @@ def save_model(folder: Path, model: WorldModel, facts: Mapping[str, Any]) -> Non
     }
     write_whole(folder / WEIGHTS_NAME, data)
     write_whole(folder / CARD_NAME, (json.dumps(card, indent=2) + '\n').encode())
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file in one go."""
-    temporary = path.with_name(f'.{path.name}.part')
-    temporary.write_bytes(data)
-    temporary.replace(path)
 
 
 def load_model(folder: Path, task: Task, device: str = 'cpu') -> WorldModel:

@@ -15,21 +15,22 @@ from pathlib import Path
 
 import cv2
 
+from hiwm_core.command import Parser
 from hiwm_core.error import HiwmError
 from hiwm_core.json_file import write_json
 from hiwm_core.task import load_task
+from hiwm_core.whole_file import write_whole
 from hiwm_robot.calibration.board_pictures import BoardPictures, look_through
 from hiwm_robot.calibration.camera_figures import figures_of, words_of
 from hiwm_robot.calibration.camera_picture import draw_calibration
 from hiwm_robot.calibration.charuco import Board, read_size
-from hiwm_robot.calibration.command_line import Parser, add_results, number, run
+from hiwm_robot.calibration.command_line import add_results, number, run
 from hiwm_robot.calibration.lens_fit import LEAST_PICTURES, LensFit, fit_lens
 from hiwm_robot.calibration.live_board_node import look_live
 from hiwm_robot.calibration.pictures import is_bag, read_bag, read_folder
 from hiwm_robot.calibration.table_fit import Placement, TableFit, fit_table
 from hiwm_robot.camera.adapter_file import AdapterConfig, read_adapter_file, write_adapter_file
 from hiwm_robot.camera.frame_mapping import FrameMapping
-from hiwm_robot.whole_file import write_whole
 
 NAME = 'calibrate_camera'
 

@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hiwm_core.command import Parser
 from hiwm_core.error import ConfigurationError, HiwmError
 from hiwm_core.json_file import write_json
-from hiwm_robot.calibration.command_line import Parser, add_results, number, run
+from hiwm_core.whole_file import write_whole
+from hiwm_robot.calibration.command_line import add_results, number, run
 from hiwm_robot.calibration.leader_fit import (
     LEAST_POSES,
     JointFit,
@@ -33,7 +35,6 @@ from hiwm_robot.dynamixel.arm_config import ArmConfig, read_arm
 from hiwm_robot.dynamixel.arm_file import open_arm_file
 from hiwm_robot.dynamixel.bus import BusError, ServoBus
 from hiwm_robot.dynamixel.port import ServoPort
-from hiwm_robot.whole_file import write_whole
 
 FloatArray = NDArray[np.float64]
 

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiwm_core.task_parts import Camera
+from hiwm_core.whole_file import write_whole
 from hiwm_robot.calibration.lens_fit import LensFit
 from hiwm_robot.calibration.table_fit import TableFit
 from hiwm_robot.camera.adapter_file import AdapterConfig
 from hiwm_robot.camera.frame_mapping import FrameMapping
-from hiwm_robot.whole_file import write_whole
 
 ByteArray = NDArray[np.uint8]
 

@@ -6,16 +6,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hiwm_core.command import run_command
-
-
-class Parser(argparse.ArgumentParser):
-    """Refuses with one sentence instead of a page of usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f'{self.prog}: {message}; see --help\n')
 
 
 def add_results(parser: argparse.ArgumentParser, picture: str) -> None:

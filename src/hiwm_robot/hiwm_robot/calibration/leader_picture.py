@@ -14,8 +14,8 @@ mpl.use('Agg')
 from matplotlib import pyplot
 import numpy as np
 
+from hiwm_core.whole_file import write_whole
 from hiwm_robot.calibration.leader_fit import JointFit, worst_of
-from hiwm_robot.whole_file import write_whole
 
 
 def draw_leader(path: Path, name: str, fits: Sequence[JointFit]) -> None:

@@ -12,8 +12,8 @@ import matplotlib as mpl
 mpl.use('Agg')
 from matplotlib import pyplot
 
+from hiwm_core.whole_file import write_whole
 from hiwm_robot.calibration.servo_scan import FoundServo
-from hiwm_robot.whole_file import write_whole
 
 
 def draw_servos(path: Path, port: str, servos: Sequence[FoundServo]) -> None:

@@ -13,9 +13,10 @@ import math
 
 from tqdm import tqdm
 
+from hiwm_core.command import Parser
 from hiwm_core.error import HiwmError
 from hiwm_core.json_file import write_json
-from hiwm_robot.calibration.command_line import Parser, add_results, number, run
+from hiwm_robot.calibration.command_line import add_results, number, run
 from hiwm_robot.calibration.servo_picture import draw_servos
 from hiwm_robot.calibration.servo_scan import BAUD_RATES, FoundServo, ServoScan
 from hiwm_robot.calibration.servo_setup import check, choose, set_up

@@ -13,8 +13,8 @@ import yaml
 
 from hiwm_core.entry import Entry
 from hiwm_core.error import ConfigurationError
+from hiwm_core.whole_file import write_whole
 from hiwm_robot.camera.lens import Lens
-from hiwm_robot.whole_file import write_whole
 
 LENS_COUNTS = (0, 4, 5, 8)
 LARGEST_SIDE = 16384

@@ -12,7 +12,6 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
-from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import Image, JointState
 
 from hiwm_core import contract
@@ -27,6 +26,7 @@ from hiwm_rig.live_publisher import LivePublisher
 from hiwm_rig.live_stepper import LiveStepper
 from hiwm_rig.rig_node import RigNode
 from hiwm_rig.rig_publisher import Abilities, RigPublisher
+from hiwm_rig.steady_clock import STEADY_CLOCK
 from hiwm_robot.dynamixel.arm_config import ArmConfig
 from hiwm_robot.dynamixel.arm_file import arm_path, open_arm_file
 from hiwm_robot.dynamixel.arm_order import OrderKind
@@ -51,7 +51,6 @@ PARAMETERS = {
 # Of the task's period: the arm's watchdog must outlast the time between two commands.
 WATCHDOG_PERIODS = 1.5
 LOOK = 0.1  # s between looks at what the arm says of itself
-STEADY_CLOCK = Clock(clock_type=ClockType.STEADY_TIME)
 
 
 class DynamixelArmNode(RigNode):

@@ -13,6 +13,7 @@ from pathlib import Path
 import sys
 import tempfile
 
+from hiwm_core.command import Parser
 from hiwm_core.error import HiwmError
 from hiwm_robot.dynamixel.arm_config import ArmConfig, read_arm
 from hiwm_robot.dynamixel.emulator.bus import Body, EmulatedBus
@@ -60,7 +61,7 @@ def emulated_bus(
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='bus_emulator',
         description="Emulates an arm's servos behind a serial port that any program can open.",
         epilog='On standard input it takes, each answered by one line:\n' + '\n'.join(help_lines()),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from hiwm_core.error import ErrorCode, HiwmError
@@ -14,12 +15,14 @@ def write_whole(path: Path, data: bytes | str) -> None:
     Raises:
         HiwmError: STORAGE_FAULT; what was there before is as it was.
     """
-    partial = path.with_name(f'.{path.name}.part')
+    # Of this process: two that write the same file do not spoil each other's.
+    partial = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(data.encode() if isinstance(data, str) else data)
         partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise HiwmError(
             f'{path} cannot be written: {error.strerror}', ErrorCode.STORAGE_FAULT
         ) from error
