@@ -212,7 +212,7 @@ def main() -> int:
         if getattr(arguments, name) < 2:
             parser.error(f'--{name} must be 2 or more, not {getattr(arguments, name)}')
     if arguments.folder is not None and not arguments.folder.is_dir():
-        parser.error(f'--folder {arguments.folder} is no folder; make it first')
+        parser.error(f'--folder {arguments.folder} is not a folder; make it first')
     with tempfile.TemporaryDirectory(prefix='hiwm-bench-', dir=arguments.folder) as folder:
         result, bars = measure(
             Path(folder), arguments.nodes, arguments.frames, arguments.rollbacks, arguments.seed

@@ -169,7 +169,7 @@ def main() -> int:
     if arguments.minutes <= 0:
         parser.error(f'--minutes must be more than 0, not {arguments.minutes:g}')
     if arguments.folder is not None and not arguments.folder.is_dir():
-        parser.error(f'--folder {arguments.folder} is no folder; make it first')
+        parser.error(f'--folder {arguments.folder} is not a folder; make it first')
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
     facts = machine()
     costs = node_costs()

@@ -13,7 +13,7 @@ devices=() groups=()
 for link in "$@"; do
   node=$(readlink -f "$link") || node=$link
   if [ ! -c "$node" ]; then
-    echo "devices.sh: $link is no device; plug it in, and look below /dev/serial/by-id and /dev/v4l/by-id" >&2
+    echo "devices.sh: $link is not a device; plug it in, and look below /dev/serial/by-id and /dev/v4l/by-id" >&2
     exit 1
   fi
   # The arm's port gets a name of its own; a camera's nodes keep theirs, by which its driver finds them.

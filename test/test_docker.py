@@ -261,7 +261,7 @@ def test_the_devices_that_are_passed_are_those_that_were_named() -> None:
     ('arguments', 'code', 'sentence'),
     [
         ([], 2, "name the arm's serial port"),
-        (['/dev/nowhere'], 1, '/dev/nowhere is no device; plug it in'),
+        (['/dev/nowhere'], 1, '/dev/nowhere is not a device; plug it in'),
     ],
 )
 def test_devices_that_cannot_be_passed_get_a_sentence(

@@ -203,7 +203,7 @@ def test_what_is_no_data_set_is_one_sentence(
     out = tmp_path / 'out'
     assert import_lerobot.main(['--dataset', str(tmp_path / 'no'), '--out', str(out)]) == 1
     said = capsys.readouterr().err.splitlines()[-1]
-    assert f'{tmp_path / "no"} is no LeRobot data set' in said
+    assert f'{tmp_path / "no"} is not a LeRobot data set' in said
     assert list(out.iterdir()) == []
 
 

@@ -30,7 +30,7 @@ def _describe(image: Image) -> Encoding:
     depth = DEPTH_NAMES.get(image.dtype.newbyteorder('='))
     if image.ndim not in (2, 3) or depth is None or not 1 <= channels <= 4:
         raise CvBridgeError(
-            f'an array of shape {image.shape} and type {image.dtype} is no image; '
+            f'an array of shape {image.shape} and type {image.dtype} is not an image; '
             'shape (height, width) or (height, width, 1 to 4) is needed'
         )
     return parse_encoding(f'{depth}C{channels}')

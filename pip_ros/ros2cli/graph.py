@@ -100,7 +100,9 @@ def full_name(node: Node, topic: str) -> str:
         name = expand_topic_name(topic, node.get_name(), node.get_namespace())
         validate_full_topic_name(name)
     except (ValueError, InvalidTopicNameException) as error:
-        raise CommandError(f"'{topic}' is no topic name: {' '.join(str(error).split())}") from error
+        raise CommandError(
+            f"'{topic}' is not a topic name: {' '.join(str(error).split())}"
+        ) from error
     return name
 
 

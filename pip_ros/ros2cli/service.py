@@ -41,7 +41,7 @@ def _read_values(text: str) -> object:
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise CommandError(f'The request is no YAML: {" ".join(str(error).split())}') from error
+        raise CommandError(f'The request is not YAML: {" ".join(str(error).split())}') from error
     return {} if values is None else values
 
 
@@ -59,7 +59,7 @@ def _call(args: argparse.Namespace) -> int:
             client = node.create_client(kind, args.service_name)
         except (InvalidServiceNameException, ValueError) as error:
             reason = ' '.join(str(error).split())
-            raise CommandError(f"'{args.service_name}' is no service name: {reason}") from error
+            raise CommandError(f"'{args.service_name}' is not a service name: {reason}") from error
         wait_until(client.service_is_ready, READY_TIME)
         if not client.service_is_ready():
             print('waiting for service to become available...', flush=True)

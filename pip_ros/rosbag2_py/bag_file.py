@@ -38,7 +38,7 @@ def open_bag(uri: str) -> Reader:
                 f"until then read '{busy}'"
             )
         raise RuntimeError(
-            f"'{uri}' has no {METADATA_FILE}: it is no bag, or its writer was killed, and then "
+            f"'{uri}' has no {METADATA_FILE}: it is not a bag, or its writer was killed, and then "
             f"rosbag2_py.Reindexer().reindex(StorageOptions(uri='{uri}', storage_id='mcap')) "
             'completes it'
         )

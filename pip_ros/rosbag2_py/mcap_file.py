@@ -38,7 +38,7 @@ class UnfinishedMcapReader(McapReader):
         size = self.bio.seek(0, os.SEEK_END)
         self.bio.seek(0)
         if self.bio.read(8) != MCAP_MAGIC:
-            raise ReaderError(f'{self.path} is no MCAP file')
+            raise ReaderError(f'{self.path} is not an MCAP file')
         chunks: list[tuple[int, int, list[tuple[int, int, int]]]] = []
         while (begin := self.bio.tell()) + RECORD.size <= size:
             operation, length = RECORD.unpack(self.bio.read(RECORD.size))

@@ -247,7 +247,7 @@ class MetadataIo:
         try:
             return self._parse(yaml.load(text, Loader=yaml.CSafeLoader))
         except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RuntimeError(f'the text is no rosbag2 metadata: {error!r}') from error
+            raise RuntimeError(f'the text is not rosbag2 metadata: {error!r}') from error
 
     def _parse(self, document: dict[str, Any]) -> BagMetadata:
         document = document.get(ROOT, document)

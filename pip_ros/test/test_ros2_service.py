@@ -114,12 +114,12 @@ def test_waiting_can_be_stopped() -> None:
     [
         (['/switch', 'std_srvs/srv/SetBool', '{data: 3}'], "'data' of type boolean cannot be 3"),
         (['/switch', 'std_srvs/srv/SetBool', '{date: true}'], "there is no field 'date'"),
-        (['/switch', 'std_srvs/srv/SetBool', '{data: '], 'The request is no YAML'),
+        (['/switch', 'std_srvs/srv/SetBool', '{data: '], 'The request is not YAML'),
         (['/switch', 'std_srvs/srv/SetBool', '[1]'], 'the request needs fields and values'),
         (['/switch', 'no_srvs/srv/No'], "the package 'no_srvs' with its services is not installed"),
         (['/switch', 'std_srvs/srv/No'], "the package 'std_srvs' has no service 'No'"),
         (['/switch', 'std_msgs/msg/Bool'], 'it must read'),
-        (['/sw itch', 'std_srvs/srv/SetBool'], "'/sw itch' is no service name"),
+        (['/sw itch', 'std_srvs/srv/SetBool'], "'/sw itch' is not a service name"),
         (['/switch', 'std_srvs/srv/SetBool', '-r', '0'], 'rate must be greater than zero'),
         (
             ['/configure', 'sensor_msgs/srv/SetCameraInfo', '{camera_info: {k: [1.0]}}'],

@@ -174,7 +174,7 @@ def test_hz_waits_for_a_topic() -> None:
     ('arguments', 'sentence'),
     [
         (['echo', '/none', '--spin-time', '0.1'], 'Could not determine the type for the passed'),
-        (['echo', '/bad name'], "'/bad name' is no topic name"),
+        (['echo', '/bad name'], "'/bad name' is not a topic name"),
         (['echo', '/arm/text', 'String'], "message type is invalid: 'String'; it must read"),
         (['echo', '/arm/text', 'no_msgs/msg/No'], "the package 'no_msgs' with its messages is not"),
         (['echo', '/arm/text', 'std_msgs/msg/No'], "package 'std_msgs' has no message 'No'"),

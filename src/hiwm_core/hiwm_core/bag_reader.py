@@ -40,7 +40,7 @@ class BagReader:
         self.path = path
         if not (path / METADATA_NAME).is_file():
             raise HiwmError(
-                f'{path} is no finished bag: it has no {METADATA_NAME}. If its recorder was '
+                f'{path} is not a finished bag: it has no {METADATA_NAME}. If its recorder was '
                 f'killed, `ros2 run hiwm_intervention recover {path}` makes it whole',
                 ErrorCode.STORAGE_FAULT,
             )
@@ -127,7 +127,7 @@ def find_bags(path: Path) -> list[Path]:
         HiwmError: There is no such folder, or no bag in it.
     """
     if not path.is_dir():
-        what = f'{path} is no folder' if path.exists() else f'there is no folder {path}'
+        what = f'{path} is not a folder' if path.exists() else f'there is no folder {path}'
         raise HiwmError(what, ErrorCode.STORAGE_FAULT)
     found = {
         file.parent

@@ -74,7 +74,7 @@ def receive(channel: socket.socket) -> Message | None:
             return None
         header_size, size = LENGTHS.unpack(lengths)
         if header_size > MOST_HEADER or size > MOST_DATA:
-            raise HiwmError(f'a frame of {header_size} and {size} bytes is none of this protocol')
+            raise HiwmError(f'a frame of {header_size} and {size} bytes is not of this protocol')
         header = _read(channel, header_size)
         data = _read(channel, size)
     except ConnectionError:

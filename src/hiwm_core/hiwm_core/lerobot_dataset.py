@@ -181,7 +181,7 @@ def read_lerobot(folder: Path, task: Task) -> Iterator[LeRobotEpisode]:
         HiwmError: It is none of LeRobot's v3, or does not fit the task; the sentence names it.
     """
     if not (folder / 'meta' / 'info.json').is_file():
-        raise HiwmError(f'{folder} is no LeRobot data set: it has no meta/info.json')
+        raise HiwmError(f'{folder} is not a LeRobot data set: it has no meta/info.json')
     from lerobot.datasets.lerobot_dataset import LeRobotDataset  # noqa: PLC0415
 
     try:

@@ -50,7 +50,7 @@ def find_checkpoint(which: str) -> Path:
             folder = Path(snapshot_download(which, allow_patterns=['*.json', '*.safetensors']))
         except Exception as error:
             raise HiwmError(
-                f"there is no LeRobot checkpoint '{which}': it is no folder, and the hub gives "
+                f"there is no LeRobot checkpoint '{which}': it is not a folder, and the hub gives "
                 f'none of that id ({reason(error)})'
             ) from error
     if not (folder / CONFIG).is_file():

@@ -30,7 +30,7 @@ BAG_METADATA = 'rosbag2'
 
 
 class McapError(ValueError):
-    """The file is no MCAP file, or damaged; the text says where."""
+    """The file is not an MCAP file, or damaged; the text says where."""
 
 
 @dataclass
@@ -128,7 +128,7 @@ def salvage(source: Path, target: Path) -> McapSummary:
         size = torn.seek(0, os.SEEK_END)
         torn.seek(0)
         if torn.read(len(MAGIC)) != MAGIC:
-            raise McapError(f'{source} is no MCAP file, or torn in its first bytes')
+            raise McapError(f'{source} is not an MCAP file, or torn in its first bytes')
         whole.write(MAGIC)
         end = torn.tell()
         for operation, head, body in _records(torn, size):

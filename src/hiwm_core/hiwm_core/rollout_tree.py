@@ -320,7 +320,7 @@ class RolloutTree:
                 self._take_change(number, decode_change(payload))
         except (LookupError, ValueError, TypeError, struct.error) as error:
             raise HiwmError(
-                f'record {number} of {self._path} is none of a rollout tree ({error!r}); '
+                f'record {number} of {self._path} is not of a rollout tree ({error!r}); '
                 'move the file away or choose another folder',
                 ErrorCode.STORAGE_FAULT,
             ) from error

@@ -258,7 +258,7 @@ def _check(task: Task, source: str) -> None:
         if meaning := RESERVED_KEYS.get(key.lower()):
             refuse(f"key '{key}' {meaning} and cannot drive; take another one")
         if unknown := [name for name in moves if name not in task.action_names]:
-            refuse(f"key '{key}' moves '{unknown[0]}', which is no action")
+            refuse(f"key '{key}' moves '{unknown[0]}', which is not an action")
 
 
 def _check_joints(task: Task, refuse: Callable[[str], NoReturn]) -> None:
@@ -271,7 +271,7 @@ def _check_joints(task: Task, refuse: Callable[[str], NoReturn]) -> None:
     bodies = {body.name: body for body in task.bodies}
     for actuation in task.actuated:
         if actuation.body not in bodies:
-            refuse(f"`actuated` names '{actuation.body}', which is no body")
+            refuse(f"`actuated` names '{actuation.body}', which is not a body")
         if len(actuation.joints) != len(bodies[actuation.body].position):
             refuse(
                 f"body '{actuation.body}' is moved by {len(actuation.joints)} joints but has "
@@ -290,14 +290,14 @@ def _check_scene_names(task: Task, refuse: Callable[[str], NoReturn]) -> None:
     for body in task.bodies:
         for name in (*body.position, *([body.angle] if body.angle else [])):
             if name not in scene:
-                refuse(f"body '{body.name}' names '{name}', which is no scene variable")
+                refuse(f"body '{body.name}' names '{name}', which is not a scene variable")
         if any(len(point) != len(body.position) for point in body.points):
             refuse(f"the points of body '{body.name}' need as many values as its position")
     if set(task.reset) != set(scene):
         refuse('`reset` needs a range for every scene variable and nothing else')
     for name in task.target:
         if name not in scene:
-            refuse(f"`success.target` names '{name}', which is no scene variable")
+            refuse(f"`success.target` names '{name}', which is not a scene variable")
     for name, (low, high) in task.reset.items():
         if not scene[name].wraps and not scene[name].low <= low <= high <= scene[name].high:
             refuse(f"`reset` draws '{name}' from outside its range")

@@ -240,11 +240,11 @@ def test_what_a_shell_names_beside_the_sessions_is_skipped(
     began.mkdir()
     with caplog.at_level(logging.WARNING):
         assert len(list(read_episodes(sorted(tmp_path.iterdir()), task))) == 1
-    assert f'{starts} is no folder; it is skipped' in caplog.text
+    assert f'{starts} is not a folder; it is skipped' in caplog.text
     assert f'there is no bag in {began}; it is skipped' in caplog.text
     with pytest.raises(HiwmError, match='there is no folder'):
         list(read_episodes([tmp_path / 'a', tmp_path / 'typo'], task))
-    with pytest.raises(HiwmError, match=r'hard_starts\.pusht\.yaml is no folder'):
+    with pytest.raises(HiwmError, match=r'hard_starts\.pusht\.yaml is not a folder'):
         list(read_episodes([starts, began], task))
 
 

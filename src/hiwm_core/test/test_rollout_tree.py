@@ -368,7 +368,7 @@ def test_a_journal_of_something_else_is_refused(tmp_path: Path) -> None:
         journal.close()
         content = (folder / JOURNAL_NAME).read_bytes()
         for _ in range(2):
-            with pytest.raises(HiwmError, match=r'record 0 of .* is none of a rollout tree'):
+            with pytest.raises(HiwmError, match=r'record 0 of .* is not of a rollout tree'):
                 RolloutTree(folder, 0)
         assert (folder / JOURNAL_NAME).read_bytes() == content
 

@@ -58,7 +58,7 @@ MISTAKES = {
                                  "`actuated` and the joints differ in 'tail'"),
     'empty range': ('range: [-0.3, 0.3]', 'range: [0.3, 0.3]', "'towel_x' is empty"),
     'unknown coordinate': ('[towel_x, towel_y]', '[towel_x, towel_z]',
-                           "body 'towel' names 'towel_z', which is no scene variable"),
+                           "body 'towel' names 'towel_z', which is not a scene variable"),
     'unknown angle': ('angle: towel_angle', 'angle: tail', "body 'towel' names 'tail'"),
     'points too short': ('[-0.1, -0.1]', '[-0.1]', "the points of body 'towel' need as many"),
     'reset lacks one': ('  towel_x: [-0.1, 0.1]\n', '', '`reset` needs a range for every scene'),
@@ -69,7 +69,7 @@ MISTAKES = {
     'key takes over': ('d: {left_waist', 't: {left_waist', "key 't' takes over and cannot drive"),
     'key pauses': ('d: {left_waist', "' ': {left_waist", "key ' ' pauses and cannot drive"),
     'key stops': ('d: {left_waist', 'X: {left_waist', "key 'X' stops everything and cannot drive"),
-    'key moves nothing': ('d: {left_waist', 'd: {tail', "key 'd' moves 'tail', which is no action"),
+    'key moves nothing': ('d: {left_waist', 'd: {tail', "moves 'tail', which is not an action"),
 }  # fmt: skip
 
 

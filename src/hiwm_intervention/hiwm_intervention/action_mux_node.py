@@ -259,7 +259,7 @@ class ActionMuxNode(Node):
     def _ask(self, command: Command) -> None:
         service: Any = self._rig_services[command]
         if not service.service_is_ready():
-            self._mux.command_failed(command, f'nobody serves {service.srv_name}')
+            self._mux.command_failed(command, f'the service {service.srv_name} is not available')
             return
         future = service.call_async(service.srv_type.Request())
         future.add_done_callback(partial(self._on_answer, command))
@@ -272,7 +272,7 @@ class ActionMuxNode(Node):
 
     def _ask_pace(self, advance: Advance) -> None:
         if not self._set_pace.service_is_ready():
-            self._refuse_pace(advance, f'nobody serves {contract.SET_PACE.name}')
+            self._refuse_pace(advance, f'the service {contract.SET_PACE.name} is not available')
             return
         future = self._set_pace.call_async(SetPace.Request(advance=int(advance)))
         future.add_done_callback(partial(self._on_pace, advance))
@@ -297,7 +297,7 @@ class ActionMuxNode(Node):
         """Give a node its name, or with a number if there is one of that name."""
         name = bookmark.name if attempt == 1 else f'{bookmark.name}-{attempt}'
         if not self._save_checkpoint.service_is_ready():
-            self._warn(f"'{name}' is not kept: nobody serves {contract.SAVE_CHECKPOINT.name}")
+            self._warn(f"'{name}' is not kept: {contract.SAVE_CHECKPOINT.name} is not available")
             return
         request = SaveCheckpoint.Request(name=name, node=bookmark.node)
         future = self._save_checkpoint.call_async(request)

@@ -190,7 +190,7 @@ class ConsoleApp:
     async def _get_frame(self, request: web.Request) -> web.Response:
         width = request.query.get('width', '0')
         if not width.isascii() or not width.isdigit() or len(width) > 5 or int(width) > WIDEST:
-            return web.Response(status=400, text='That is no width.\n', headers=HEADERS)
+            return web.Response(status=400, text='This is not a width.\n', headers=HEADERS)
         data: bytes | None = b''
         if request.match_info['key'] == self._scene.feed.key:
             data = await self._frames.get(int(request.match_info['node']), int(width))

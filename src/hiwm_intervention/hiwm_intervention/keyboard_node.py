@@ -143,7 +143,7 @@ class KeyboardNode(Node):
 
     def _request(self, event: Event) -> None:
         if not self._takeover.service_is_ready():
-            self._say(f'nobody serves {contract.TAKEOVER.name}; is the multiplexer running?')
+            self._say(f'{contract.TAKEOVER.name} is not available; is the multiplexer running?')
             return
         stamp = self.get_clock().now().nanoseconds
         request = Takeover.Request(event=int(event), operator_id=self._session.operator_id)
@@ -164,7 +164,7 @@ class KeyboardNode(Node):
         if isinstance(refusal, str):
             self._say(refusal)
         elif not self._rollback.service_is_ready():
-            self._say(f'nobody serves {contract.ROLLBACK.name}; is the rig running?')
+            self._say(f'the service {contract.ROLLBACK.name} is not available; is the rig running?')
         else:
             future = self._rollback.call_async(Rollback.Request(steps=self._rollback_steps))
             future.add_done_callback(self._on_rolled_back)

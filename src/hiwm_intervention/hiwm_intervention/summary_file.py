@@ -57,14 +57,14 @@ def read_summary(path: Path) -> tuple[list[Event], Event]:
     """Events and figures.
 
     Raises:
-        HiwmError: STORAGE_FAULT: the file cannot be read or is no summary.
+        HiwmError: STORAGE_FAULT: the file cannot be read or is not a summary.
     """
     try:
         events = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
         if not events or events[-1]['kind'] != 'totals':
             raise ValueError('it has no end')
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise HiwmError(f'{path} is no summary: {error}', ErrorCode.STORAGE_FAULT) from error
+        raise HiwmError(f'{path} is not a summary: {error}', ErrorCode.STORAGE_FAULT) from error
     return events[:-1], events[-1]
 
 

@@ -101,9 +101,9 @@ BACKBONES: Mapping[str, Backbone] = {
 
 
 def backbone_of(name: str) -> Backbone:
-    """The backbone of that name. Raises ConfigurationError if it is none of those built in."""
+    """The backbone of that name. Raises ConfigurationError if it is not one of those built in."""
     if name not in BACKBONES:
         raise ConfigurationError(
-            f"the backbone '{name}' is none of those built in: {', '.join(BACKBONES)}"
+            f"the backbone '{name}' is not one of those built in: {', '.join(BACKBONES)}"
         )
     return BACKBONES[name]

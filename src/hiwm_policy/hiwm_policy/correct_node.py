@@ -222,7 +222,9 @@ def check(given: argparse.Namespace) -> None:
 def main() -> int:
     """Runs the command; returns its exit code."""
     given = arguments()
-    return run_command('correct', lambda: _collect(given), 'stopped; the same command goes on')
+    return run_command(
+        'correct', lambda: _collect(given), 'interrupted; run the same command again to continue'
+    )
 
 
 def _collect(given: argparse.Namespace) -> int:

@@ -303,7 +303,7 @@ def main() -> int:
     return run_command(
         'post_train',
         lambda: _learn(given),
-        'stopped; the same command goes on from the last checkpoint',
+        'interrupted; run the same command again to continue from the last checkpoint',
     )
 
 

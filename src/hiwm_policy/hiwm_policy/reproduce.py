@@ -330,7 +330,9 @@ def main() -> int:
     given = arguments()
     # Whoever ends it ends its stages too, and they keep what they have.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return run_command('reproduce', lambda: _repeat(given), 'stopped; the same command goes on')
+    return run_command(
+        'reproduce', lambda: _repeat(given), 'interrupted; run the same command again to continue'
+    )
 
 
 def _repeat(given: argparse.Namespace) -> int:

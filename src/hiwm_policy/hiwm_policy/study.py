@@ -95,7 +95,7 @@ def read_evaluations(paths: Sequence[Path]) -> tuple[str, list[Evaluation]]:
             raise ConfigurationError(f'{file} cannot be read: {error.strerror}') from error
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigurationError(
-                f'{file} is no evaluation ({error!r}); give what `evaluate --json` wrote'
+                f'{file} is not an evaluation ({error!r}); give what `evaluate --json` wrote'
             ) from error
     if not found:
         raise ConfigurationError(

@@ -302,7 +302,10 @@ def main() -> int:
         print(f'train: {error.message}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print('train: stopped; the same command goes on from the last checkpoint', file=sys.stderr)
+        print(
+            'train: interrupted; run the same command again to continue from the last checkpoint',
+            file=sys.stderr,
+        )
         return 130
     errors = card['metrics']['chunk_error']
     print(

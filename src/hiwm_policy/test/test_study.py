@@ -129,7 +129,7 @@ def test_different_starts_are_not_compared(put: Put) -> None:
 def test_files_that_are_no_evaluations_are_named(put: Put, tmp_path: Path) -> None:
     wrong = tmp_path / 'wrong.json'
     wrong.write_text('{"task": 1}')
-    with pytest.raises(ConfigurationError, match=r'wrong\.json is no evaluation'):
+    with pytest.raises(ConfigurationError, match=r'wrong\.json is not an evaluation'):
         read_evaluations([wrong])
     with pytest.raises(ConfigurationError, match='cannot be read'):
         read_evaluations([tmp_path / 'nothing.json'])

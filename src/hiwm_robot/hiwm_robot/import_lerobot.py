@@ -128,7 +128,9 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument('--task', default='pusht', help='which task, by name')
     options = parser.parse_args(given)
     return run_command(
-        'import_lerobot', lambda: _import(options), 'stopped; the same command goes on'
+        'import_lerobot',
+        lambda: _import(options),
+        'interrupted; run the same command again to continue',
     )
 
 

@@ -281,7 +281,7 @@ class ScriptedOperatorNode(Node):
         elif stage is Stage.RESUMING and not self._operator.habits.resumes:
             self._settle(stage, Event.DONE)
         elif not self._takeover.service_is_ready():
-            self._warn(f'nobody serves {contract.TAKEOVER.name}')
+            self._warn(f'the service {contract.TAKEOVER.name} is not available')
             self._settle(stage, Event.REFUSED)
         else:
             # Where the arm was seen before means nothing any more.
@@ -297,7 +297,7 @@ class ScriptedOperatorNode(Node):
         if not steps:
             self._settle(Stage.ROLLING_BACK, Event.DONE)
         elif not self._rollback.service_is_ready():
-            self._warn(f'nobody serves {contract.ROLLBACK.name}')
+            self._warn(f'the service {contract.ROLLBACK.name} is not available')
             self._settle(Stage.ROLLING_BACK, Event.REFUSED)
         else:
             future = self._rollback.call_async(Rollback.Request(steps=steps))

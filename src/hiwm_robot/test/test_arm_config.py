@@ -176,7 +176,7 @@ def test_names_that_the_urdf_lacks(joints: tuple[str, ...], tool: str, sentence:
 
 def test_a_urdf_that_is_none(tmp_path: Path) -> None:
     (tmp_path / 'arm.urdf').write_text('<robot name="x"><link name="a"/>')
-    with pytest.raises(ConfigurationError, match='is no URDF that can be used'):
+    with pytest.raises(ConfigurationError, match='is not a usable URDF'):
         Kinematics(tmp_path / 'arm.urdf', (), 'a')
     with pytest.raises(ConfigurationError, match='cannot be read'):
         Kinematics(tmp_path / 'none.urdf', (), 'a')

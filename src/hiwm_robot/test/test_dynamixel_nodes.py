@@ -284,7 +284,7 @@ def test_a_port_that_is_not_there(arm_file: Path) -> None:
 def test_a_port_that_is_none(arm_file: Path, tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('')
     said = refusal('dynamixel_arm', f'arm:={arm_file}', f'port:={tmp_path / "file"}')
-    assert 'is no serial port' in said
+    assert 'is not a serial port' in said
 
 
 PERMISSION = """

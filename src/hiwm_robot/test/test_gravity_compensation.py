@@ -393,7 +393,7 @@ def factor(name: str, value: float) -> Callable[[dict[str, Any]], object]:
     ('change', 'sentence'),
     [
         (old_shoulder, "joint 'shoulder' cannot be compensated, for the XL430-W250 is not driven"),
-        (factor('knee', 1.0), "compensation.factors names 'knee', which is none of: waist"),
+        (factor('knee', 1.0), "compensation.factors names 'knee', which is not one of: waist"),
         (factor('gripper', 1.0), "names the gripper 'gripper', that has a spring; remove it"),
         (factor('elbow', 3.0), 'compensation.factors.elbow is 3; it must be above 0, to 2'),
         (lambda data: data['compensation'].update(factors={}), 'must name a joint at least'),

@@ -432,7 +432,7 @@ def main() -> int:
         print(f'train: {error.message}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print('train: interrupted; the same command goes on from here', file=sys.stderr)
+        print('train: interrupted; run the same command again to continue', file=sys.stderr)
         return 130
     if 'metrics' in facts:
         print(table(facts['metrics']))

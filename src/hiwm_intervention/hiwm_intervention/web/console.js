@@ -79,7 +79,7 @@ const input = new Input({
   takeOver: () => ask(desk.driving ? 'release' : 'take_over'),
   gamepadName: (name, strange) => {
     at('keys').dataset.gamepad = name;
-    if (strange) tell(`${strange} is no gamepad of the standard layout and cannot drive.`, true);
+    if (strange) tell(`${strange} is not a gamepad of the standard layout and cannot drive.`, true);
   },
 });
 const connection = new Connection({

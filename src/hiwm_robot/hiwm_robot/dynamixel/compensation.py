@@ -66,7 +66,7 @@ def check_compensation(
         if name == gripper:
             refuse(f"compensation.factors names the gripper '{name}', that has a spring; remove it")
         if name not in names:
-            refuse(f"compensation.factors names '{name}', which is none of: {', '.join(names)}")
+            refuse(f"compensation.factors names '{name}', which is not one of: {', '.join(names)}")
     if compensation.spring and gripper is None:
         refuse('compensation.spring opens a gripper, and there is none; remove it')
     for joint in joints:

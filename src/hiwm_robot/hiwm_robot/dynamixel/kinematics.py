@@ -189,7 +189,7 @@ def load_urdf(urdf: Path) -> mujoco.MjModel:
         raise ConfigurationError(f'the URDF {urdf} cannot be read: {error.strerror}') from error
     except (ValueError, mujoco.FatalError) as error:
         reason = ' '.join(str(error).split())
-        raise ConfigurationError(f'{urdf} is no URDF that can be used: {reason}') from error
+        raise ConfigurationError(f'{urdf} is not a usable URDF: {reason}') from error
     if model.nq != model.njnt:
         raise ConfigurationError(f'the URDF {urdf} has a joint that neither turns nor slides')
     return model

@@ -266,7 +266,7 @@ class LeaderArmNode(Node):
     def _ask(self) -> None:
         if not self._takeover.service_is_ready():
             self.get_logger().warning(
-                f'nobody serves {contract.TAKEOVER.name}; is the multiplexer running?'
+                f'{contract.TAKEOVER.name} is not available; is the multiplexer running?'
             )
             return
         request = Takeover.Request(

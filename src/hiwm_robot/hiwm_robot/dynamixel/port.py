@@ -72,7 +72,7 @@ class ServoPort(PortHandler):
         if number in {errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK}:
             return f'the port {path} is in use by another program; end that one first'
         if not path.is_char_device():
-            return f'{path} is no serial port; {NOTHING_TO_DO}'
+            return f'{path} is not a serial port; {NOTHING_TO_DO}'
         return f'the port {path} cannot be opened ({error}); {NOTHING_TO_DO}'
 
     def setupPort(self, cflag_baud: int) -> bool:  # noqa: N802
