@@ -17,7 +17,7 @@ from hiwm_core.action import Action, Source, clip_values
 from hiwm_core.error import ConfigurationError, ErrorCode, HiwmError
 from hiwm_core.observation import Observation, checked_observation
 from hiwm_core.rollout_tree import Branch, Label, Node, RolloutTree
-from hiwm_core.task import Task
+from hiwm_core.task import FloatArray, Task
 
 LARGEST_SEED = 2**31 - 1
 NOT_RESET = 'the rig has not been reset yet; reset it first'
@@ -130,9 +130,10 @@ class Rig:
         waiting = self._waiting
         if waiting is None or waiting.step < head.step - 1:
             values = self.task.hold_action(self.observation.joints)
-            return Action(values, Source.HOLD, self.tree.epoch, head.step)
+            return Action(self._gripping(values), Source.HOLD, self.tree.epoch, head.step)
+        values = clip_values(self.task, waiting.values)
         return Action(
-            clip_values(self.task, waiting.values),
+            self._gripping(values) if waiting.source is Source.HOLD else values,
             waiting.source,
             waiting.epoch,
             waiting.step,
@@ -140,6 +141,13 @@ class Rig:
             waiting.seq,
             waiting.deadman,
         )
+
+    def _gripping(self, values: FloatArray) -> FloatArray:
+        """A hold (A,) in which what grips keeps what led to the head."""
+        grips = [action.grips for action in self.task.actions]
+        if not any(grips) or not self.head.parent:
+            return values
+        return np.where(grips, self.tree.action(self.head.id), values)
 
     # -- time ------------------------------------------------------------------------------------
 
@@ -160,13 +168,18 @@ class Rig:
         """
         self.head  # noqa: B018  raises before the first reset
         if self.mode is Mode.FAULT:
-            raise HiwmError(
-                f'the rig stands still after a fault ({self.message}); reset it or roll back first',
-                ErrorCode.MODEL_FAULT,
-            )
+            raise self.standstill
         if self.mode is not Mode.RUNNING:
             self.mode = Mode.RUNNING
             self._waiting = None
+
+    @property
+    def standstill(self) -> HiwmError:
+        """Why nothing moves after a fault."""
+        return HiwmError(
+            f'the rig stands still after a fault ({self.message}); reset it or roll back first',
+            ErrorCode.MODEL_FAULT,
+        )
 
     def begin_step(self) -> StepRequest:
         """What to compute next."""

@@ -98,10 +98,17 @@ class Task:
                 f'it has: {", ".join(self.scene_names)}'
             ) from None
 
-    def hold_action(self, joints: FloatArray) -> FloatArray:
-        """The action (A,) that keeps a position-controlled arm at the measured joints (J,)."""
+    def hold_action(self, joints: FloatArray, commanded: FloatArray | None = None) -> FloatArray:
+        """The action (A,) that keeps a position-controlled arm at the measured joints (J,).
+
+        Args:
+            joints: Measured.
+            commanded: (A,), what was commanded last; None: not known. What grips is kept there.
+        """
         by_name = dict(zip(self.joint_names, joints, strict=True))
         held = np.array([by_name[name] for name in self.action_names])
+        if commanded is not None:
+            held = np.where([action.grips for action in self.actions], commanded, held)
         return np.clip(held, self.action_low, self.action_high)
 
     def joints_of_scene(self, scene: FloatArray) -> FloatArray:

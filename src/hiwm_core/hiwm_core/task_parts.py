@@ -10,13 +10,18 @@ from hiwm_core.entry import Entry
 
 @dataclass(frozen=True)
 class ActionVariable:
-    """One commanded value: `low`, `high` and `max_step` (largest change per step) are in `unit`."""
+    """One commanded value: `low`, `high` and `max_step` (largest change per step) are in `unit`.
+
+    `grips`: while nobody drives, what was commanded last is kept, and not what is measured: a
+    gripper that is stopped by the thing in it holds by the difference of the two.
+    """
 
     name: str
     unit: str
     low: float
     high: float
     max_step: float
+    grips: bool = False
 
     @classmethod
     def read(cls, entry: Entry) -> ActionVariable:
@@ -27,6 +32,7 @@ class ActionVariable:
             entry.number('low'),
             entry.number('high'),
             entry.number('max_step'),
+            entry.flag('grips'),
         )
         entry.finish()
         return variable

@@ -523,3 +523,32 @@ def test_a_session_of_another_task_is_refused(
     with pytest.raises(HiwmError, match="tree is not one of task 'pusht'"):
         make_bench('session', load_task('pusht'))
     assert (tmp_path / 'session' / JOURNAL_NAME).read_bytes() == content
+
+
+@pytest.mark.parametrize('how', ['silence', 'a hold', 'a hold after a rollback'])
+def test_a_hold_does_not_let_go_of_what_is_gripped(
+    make_bench: Callable[..., Bench], task: Task, how: str
+) -> None:
+    """The thing in the gripper stops it short of what is commanded: the difference is the grip."""
+    grips = tuple(replace(one, grips=one.name.endswith('gripper')) for one in task.actions)
+    gripping = np.array([one.grips for one in grips])
+    bench = make_bench('grip', replace(task, actions=grips))
+    bench.reset()
+    bench.rig.resume()
+    bench.drive(1.0, 2.0, 3.0)
+    if how == 'a hold after a rollback':
+        bench.rig.rollback(steps=1)
+        bench.rig.resume()
+    commanded = bench.tree.action(bench.rig.head.id)
+    measured = task.hold_action(bench.rig.observation.joints)
+    assert (commanded[gripping] != measured[gripping]).all()
+    if how == 'silence':
+        bench.step()
+    else:
+        head = bench.rig.head
+        bench.rig.receive(Action(measured, Source.HOLD, bench.tree.epoch, head.step))
+    node = bench.step()
+    assert node is not None and node.source is Source.HOLD
+    held = bench.tree.action(node.id)
+    np.testing.assert_array_equal(held[gripping], commanded[gripping])
+    assert gripping.sum() == 2

@@ -33,11 +33,13 @@ class ActionOutlet:
         self.operator_drove = False
         self.sent_actions = self.held_actions = 0
         self._task = task
+        self._kept: NDArray[np.float64] | None = None  # what was sent last in this epoch
 
     def begin(self) -> None:
         """The scene was moved: what was sent before means nothing."""
         self.slew.begin()
         self.operator_drove = False
+        self._kept = None
 
     def see_mode(self, before: RigView, rig: RigView) -> None:
         """The rig has shown another mode: notice whether the arm is moved while it stands."""
@@ -69,7 +71,7 @@ class ActionOutlet:
 
     def _hold_values(self) -> NDArray[np.float64]:
         assert self.joints is not None
-        return self._task.hold_action(self.joints)
+        return self._task.hold_action(self.joints, self._kept)
 
     def _send(
         self, values: NDArray[np.float64], source: Source, device: str, rig: RigView
@@ -77,5 +79,5 @@ class ActionOutlet:
         action = Action(values, source, rig.epoch, rig.step, device, self.sent_actions)
         self.slew.sent(values, rig.step)
         self.sent_actions += 1
-        self.last = action
+        self.last, self._kept = action, values
         return action

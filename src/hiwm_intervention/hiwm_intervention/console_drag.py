@@ -49,14 +49,17 @@ class Drag:
         """Let go; the next drag clutches anew."""
         self._pressed = self._origin = None
 
-    def command(self, points: Points, joints: FloatArray) -> FloatArray:
+    def command(
+        self, points: Points, joints: FloatArray, executed: FloatArray | None = None
+    ) -> FloatArray:
         """The values (A,) to command; no further from the measured joints than a step may go.
 
         Args:
             points: From where to where the pointer moved; another beginning is another press.
             joints: float64 (J,), measured now.
+            executed: float64 (A,), what the rig did last; None: not known.
         """
-        measured = self._task.hold_action(joints)
+        measured = self._task.hold_action(joints, executed)
         start = points[0], points[1]
         if self._origin is None or start != self._pressed:
             self._clutch(start, measured)
@@ -68,9 +71,11 @@ class Drag:
         values = np.clip(values, measured - reach, measured + reach)
         return np.clip(values, self._task.action_low, self._task.action_high)
 
-    def is_still(self, values: FloatArray, joints: FloatArray) -> bool:
+    def is_still(
+        self, values: FloatArray, joints: FloatArray, executed: FloatArray | None = None
+    ) -> bool:
         """Whether commanding these values moves nothing: the arm is there already."""
-        gap = np.abs(values - self._task.hold_action(joints))
+        gap = np.abs(values - self._task.hold_action(joints, executed))
         return bool((gap <= STILL * self._task.action_max_step).all())
 
     def _clutch(self, start: tuple[float, float], measured: FloatArray) -> None:

@@ -123,7 +123,14 @@ class ConsoleOperator:
         self._sampled = -math.inf
 
     def answer(
-        self, epoch: int, step: int, joints: FloatArray, now: float, *, lockstep: bool = False
+        self,
+        epoch: int,
+        step: int,
+        joints: FloatArray,
+        now: float,
+        *,
+        lockstep: bool = False,
+        executed: FloatArray | None = None,
     ) -> Action | None:
         """What to send now, if anything; ask on every new state and a few times a period.
 
@@ -133,6 +140,7 @@ class ConsoleOperator:
             joints: float64 (J,), measured last.
             now: s.
             lockstep: Whether the rig waits for answers.
+            executed: float64 (A,), what the rig did last; None: not known.
         """
         if not self._engaged:
             return None
@@ -144,7 +152,7 @@ class ConsoleOperator:
             self.disengage()
             values = self._values if self._values is not None and not moved else None
             if values is None:
-                values = self._task.hold_action(joints)
+                values = self._task.hold_action(joints, executed)
             return self._make(values, epoch, step, device, deadman=False, idle=False)
         new_step = (epoch, step) != (self._epoch, self._step)
         begins = self._idle and self._changed and self._commands_motion(self._hold)
@@ -156,18 +164,18 @@ class ConsoleOperator:
         self._epoch, self._step = epoch, step
         self._answered = now
         self._changed = False
-        self._values, self._idle = self._command(joints)
+        self._values, self._idle = self._command(joints, executed)
         self.inputs.answer(epoch, step)
         return self._make(
             self._values, epoch, step, self._hold.device, deadman=True, idle=self._idle
         )
 
-    def _command(self, joints: FloatArray) -> tuple[FloatArray, bool]:
+    def _command(self, joints: FloatArray, executed: FloatArray | None) -> tuple[FloatArray, bool]:
         if self._hold.drag is not None:
             self._keyboard.forget()
-            values = self._drag.command(self._hold.drag, joints)
-            return values, self._drag.is_still(values, joints)
-        values = self._keyboard.command(self._hold.keys, joints)
+            values = self._drag.command(self._hold.drag, joints, executed)
+            return values, self._drag.is_still(values, joints, executed)
+        values = self._keyboard.command(self._hold.keys, joints, executed)
         return values, self._keyboard.is_idle(self._hold.keys)
 
     def _commands_motion(self, hold: Hold) -> bool:

@@ -66,6 +66,7 @@ class ConsoleSession:
         self._recorder: RecorderReport | None = None
         self._joints: FloatArray | None = None
         self._command: FloatArray | None = None
+        self._command_epoch = 0
         self._executed: tuple[int, Source] = (0, Source.NONE)  # stamp, source
         self._rig_heard = self._mux_heard = self._recorder_heard = -math.inf
         self._ticks: deque[float] = deque()
@@ -163,7 +164,7 @@ class ConsoleSession:
         Returns:
             The times of the inputs of the page in control that this frame is the first to answer.
         """
-        self._command = values
+        self._command, self._command_epoch = values, epoch
         self._executed = (stamp, source)
         return self.operator.inputs.execute(epoch, step) if source is Source.OPERATOR else []
 
@@ -221,6 +222,7 @@ class ConsoleSession:
             self._joints,
             now,
             lockstep=self._rig.pace == Pace.LOCKSTEP,
+            executed=self._command if self._command_epoch == self._rig.epoch else None,
         )
         if action is not None and self.operator.silent and not self._incident:
             self._incident = 'Nothing was heard any more of the page that drove.'

@@ -48,15 +48,21 @@ class Keyboard:
         """Whether these keys command no motion: none moves anything, or they cancel out."""
         return not self._speed(held).any()
 
-    def command(self, held: Iterable[str] | Mapping[str, float], joints: FloatArray) -> FloatArray:
+    def command(
+        self,
+        held: Iterable[str] | Mapping[str, float],
+        joints: FloatArray,
+        executed: FloatArray | None = None,
+    ) -> FloatArray:
         """The values (A,) to command for the step at hand; asked again, it starts over.
 
         Args:
             held: The keys that are down, perhaps each with its share of the speed (a stick that is
                 pushed half way); unknown ones do nothing, opposite ones cancel.
             joints: float64 (J,), measured now.
+            executed: float64 (A,), what the rig did last; None: not known.
         """
-        measured = self._task.hold_action(joints)
+        measured = self._task.hold_action(joints, executed)
         if self._reference is None:
             self._reference = measured
         values = self._reference + self._speed(held) * self._task.period

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 
+from hiwm_msgs.msg import Action as ActionMessage
 from hiwm_msgs.msg import MuxState, RigState
 from hiwm_msgs.srv import Rollback, Takeover
 import rclpy
@@ -31,7 +32,7 @@ from hiwm_intervention.takeover import Event, Phase
 from hiwm_intervention.terminal import Terminal
 from hiwm_intervention.terminal_session import Command, TerminalSession
 from hiwm_rig.base_node import client, declare, publisher, run_node, subscription
-from hiwm_rig.conversion import action_message, joints_of, nanoseconds_of
+from hiwm_rig.conversion import action_message, action_of, joints_of, nanoseconds_of
 from hiwm_rig.steady_clock import STEADY_CLOCK
 from hiwm_rig.wake import Wake
 
@@ -68,6 +69,7 @@ class KeyboardNode(Node):
         self._terminal = Terminal()
         self._joints: FloatArray | None = None
         self._rig: RigState | None = None
+        self._executed: FloatArray | None = None  # in this epoch
         self._keys: SimpleQueue[str | None] = SimpleQueue()
         self._stopped = threading.Event()
         self._actions = publisher(self, contract.OPERATOR_ACTION)
@@ -75,6 +77,7 @@ class KeyboardNode(Node):
         self._rollback = client(self, contract.ROLLBACK)
         subscription(self, contract.JOINT_STATES, self._on_joints)
         subscription(self, contract.RIG_STATE, self._on_rig)
+        subscription(self, contract.RIG_EXECUTED, self._on_executed)
         subscription(self, contract.MUX_STATE, self._on_mux)
         self.create_timer(self._task.period / ANSWERS_PER_PERIOD, self._answer, clock=STEADY_CLOCK)
         self._wake = Wake(self, self._take_keys)
@@ -193,8 +196,19 @@ class KeyboardNode(Node):
 
     def _on_rig(self, message: RigState) -> None:
         if not message.context:
+            if self._rig is None or self._rig.epoch != message.epoch:
+                self._executed = None
             self._rig = message
             self._answer()
+
+    def _on_executed(self, message: ActionMessage) -> None:
+        try:
+            action = action_of(self._task, message)
+        except HiwmError as error:
+            self.get_logger().warning(error.message, throttle_duration_sec=5.0)
+            return
+        if self._rig is not None and action.epoch == self._rig.epoch:
+            self._executed = action.values
 
     def _on_mux(self, message: MuxState) -> None:
         self._session.see_mux(
@@ -219,6 +233,7 @@ class KeyboardNode(Node):
             self._joints,
             time.monotonic(),
             lockstep=self._rig.pace == Pace.LOCKSTEP,
+            executed=self._executed,
         )
         if action is not None:
             stamp = self.get_clock().now().to_msg()

@@ -166,7 +166,14 @@ class TerminalSession:
         self._operator.lose()
 
     def answer(
-        self, epoch: int, step: int, joints: FloatArray, now: float, *, lockstep: bool = False
+        self,
+        epoch: int,
+        step: int,
+        joints: FloatArray,
+        now: float,
+        *,
+        lockstep: bool = False,
+        executed: FloatArray | None = None,
     ) -> Action | None:
         """What to send now, if anything; ask on every new state and a few times a period.
 
@@ -176,6 +183,7 @@ class TerminalSession:
             joints: float64 (J,), measured last.
             now: s.
             lockstep: Whether the rig waits for answers.
+            executed: float64 (A,), what the rig did last; None: not known.
         """
         here = self._focused and now - self._heard <= self._away_timeout
         held = {
@@ -185,7 +193,7 @@ class TerminalSession:
         }
         if self.drives:
             self._operator.sample(Hold(held, device=DEVICE, deadman=here), now)
-        return self._operator.answer(epoch, step, joints, now, lockstep=lockstep)
+        return self._operator.answer(epoch, step, joints, now, lockstep=lockstep, executed=executed)
 
     def line(self) -> str:
         """What goes on, in one line."""

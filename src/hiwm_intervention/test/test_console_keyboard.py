@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -79,3 +81,11 @@ def test_forgetting_begins_at_the_arm_again(task: Task) -> None:
     keyboard.forget()
     elsewhere = np.array([0.4, 0.1])
     assert keyboard.command([], elsewhere) == pytest.approx(elsewhere)
+
+
+def test_what_grips_goes_on_from_what_was_commanded(task: Task) -> None:
+    """Blocked by a thing at 0.3, a gripper that was told 0.1 must not be told 0.3."""
+    grips = replace(task, actions=(task.actions[0], replace(task.actions[1], grips=True)))
+    joints, executed = np.array([0.2, 0.3]), np.array([0.25, 0.1])
+    assert Keyboard(grips).command([], joints, executed) == pytest.approx([0.2, 0.1])
+    assert Keyboard(grips).command([], joints) == pytest.approx(joints)

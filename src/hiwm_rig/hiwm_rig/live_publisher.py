@@ -28,9 +28,13 @@ class LivePublisher(RigPublisher):
     _frame_ns = 0
     _frame_at = float('-inf')
     _clock = staticmethod(time.monotonic)
+    # s, how far in the past the frame lies that came last; 0 unless its stamp is an earlier one.
+    behind = 0.0
 
     def note_frame(self, stamp_ns: int) -> bool:
         """A frame of this stamp has come: whether it is later than the frame before."""
+        older = (self._frame_ns - stamp_ns) / 1e9
+        self.behind = older + self._clock() - self._frame_at if older > 0 else 0.0
         if stamp_ns <= self._frame_ns:
             return False
         self._frame_ns, self._frame_at = stamp_ns, self._clock()

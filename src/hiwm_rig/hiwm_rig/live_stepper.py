@@ -194,7 +194,12 @@ class LiveStepper:
             elif self._rig.mode is Mode.PAUSED:
                 self._rig.message = ''
             blind = self._clock() - self._seen_at
-            if blind > (self._patience if self._begun else FIRST_FRAME):
+            if blind > (self._patience if self._begun else FIRST_FRAME) and self._topics.behind:
+                self._fail(
+                    f'the frames of {self._camera} carry stamps {self._topics.behind:.1f} s in the '
+                    'past: its clock was set back; end the session and begin it again'
+                )
+            elif blind > (self._patience if self._begun else FIRST_FRAME):
                 self._fail(
                     f'no frame has come from {self._camera} for {blind:.1f} s; '
                     'look to the camera, then reset the rig'

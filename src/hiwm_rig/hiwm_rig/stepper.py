@@ -149,7 +149,9 @@ class Stepper:
     def step_by_hand(self, count: int) -> None:
         """Make steps now; raises HiwmError unless the rig is paused, or if a step fails."""
         with self.lock:
-            if self._rig.head and self._rig.mode is not Mode.PAUSED:
+            if self._rig.head and self._rig.mode is Mode.FAULT:
+                raise self._rig.standstill
+            if self._rig.mode is not Mode.PAUSED:
                 raise HiwmError(
                     'only a paused rig can be stepped by hand; pause it first',
                     ErrorCode.NOT_PAUSED,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+import re
 from typing import Any
 
 import numpy as np
@@ -179,3 +180,14 @@ def test_a_session_opened_again_shows_nothing_of_before_until_it_is_reset(tmp_pa
     live.frame()
     assert live.rig.head.parent != head and live.rig.head.epoch > before.rig.head.epoch
     assert len(live.topics.seen) == 1
+
+
+def test_a_camera_whose_clock_is_set_back_is_named(tmp_path: Path) -> None:
+    live = Live(tmp_path)
+    for _ in range(5):
+        live.frame()
+    for _ in range(30):
+        live.frame(late=10.0)
+        live.stepper.tick()
+    assert live.rig.mode is Mode.FAULT
+    assert re.search(r'stamps (9\.\d|10\.0) s in the past', live.rig.message)

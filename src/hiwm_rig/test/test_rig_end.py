@@ -61,7 +61,9 @@ def test_a_backend_that_raises_is_a_fault_that_a_rollback_mends(
     refused = probe.call(contract.RESUME)
     assert refused.error_code == int(ErrorCode.MODEL_FAULT)
     assert sentence in refused.message
-    assert probe.call(contract.STEP, count=1).error_code == int(ErrorCode.NOT_PAUSED)
+    stepped = probe.call(contract.STEP, count=1)
+    assert stepped.error_code == int(ErrorCode.MODEL_FAULT)
+    assert 'reset it or roll back first' in stepped.message
     probe.must(contract.ROLLBACK, node=3)
     probe.must(contract.RESUME)
     probe.until(lambda: probe.state.mode == RigState.MODE_RUNNING, 'the recovery')

@@ -531,3 +531,26 @@ def test_torque_is_off_after_every_end_however_bad_the_bus(tmp_path: Path) -> No
                 assert servo.value(table.BUS_WATCHDOG) == table.WATCHDOG_TRIPPED
                 assert abs(servo.velocity) < 0.05
     assert stiff, 'no fault was bad enough'
+
+
+def test_a_hold_does_not_let_go_of_what_is_gripped(tmp_path: Path) -> None:
+    """A thing in the gripper stops it; what presses is how far the goal is beyond."""
+    data = reference()
+    del data['plane']
+    config = read_arm(write_arm(tmp_path, data))
+    arm = EmulatedArm(config, joint_task(config.names), READY).start()
+    gripper = config.names.index('gripper')
+    arm.drive([*READY[:gripper], 1.0], 1.0)
+    arm.bus.servos[config.servos[gripper]].load = 1.0
+    target = [*READY[:gripper], 0.0]
+    arm.drive(target, 0.4)
+    assert arm.arm.goal is not None
+    pressed = arm.arm.goal[gripper]
+    assert pressed < arm.angles[gripper] - 0.05
+    arm.arm.hold()
+    arm.turns(20)
+    assert arm.arm.goal[gripper] == pressed
+    np.testing.assert_allclose(arm.arm.goal[:gripper], arm.angles[:gripper], atol=2e-3)
+    arm.arm.stop('a button')
+    arm.turns(5)
+    assert arm.arm.goal[gripper] == pytest.approx(arm.angles[gripper], abs=2e-3), 'a stop lets go'

@@ -25,7 +25,7 @@ from hiwm_robot.collect_node import main as collect
 from hiwm_robot.episode_bag import write_episode
 from hiwm_robot.play import PLAY, PlayDriver
 from hiwm_robot.trajectory import run_episode
-from hiwm_world_model import evaluate, fit, train
+from hiwm_world_model import evaluate, fit, train, training
 from hiwm_world_model.backend import WorldModelBackend
 from hiwm_world_model.dataset import Dataset, Windows, cached_dataset, read_dataset
 from hiwm_world_model.fit import Fit
@@ -35,7 +35,7 @@ from hiwm_world_model.rollout import auroc, psnr
 from hiwm_world_model.weights import load_model, save_model
 
 MakeData = Callable[[Task, int, int, int], Dataset]
-FEW = train.Settings(
+FEW = training.Settings(
     seed=1,
     servo_steps=3,
     dynamics_steps=5,
@@ -48,14 +48,14 @@ FEW = train.Settings(
 
 @pytest.fixture(autouse=True)
 def small_networks(monkeypatch: pytest.MonkeyPatch, small: Architecture) -> None:
-    monkeypatch.setattr(train, 'Architecture', lambda: small)
-    monkeypatch.setattr(train, 'CURRICULUM', ((0.5, 1, 4), (0.5, 2, 4)))
+    monkeypatch.setattr(training, 'Architecture', lambda: small)
+    monkeypatch.setattr(training, 'CURRICULUM', ((0.5, 1, 4), (0.5, 2, 4)))
 
 
 def weights_after(task: Task, data: Dataset, folder: Path) -> dict[str, Tensor]:
-    training = train.Training(task, data, FEW, folder, torch.device('cpu'))
-    training.run()
-    return {name: value.clone() for name, value in training.model.state_dict().items()}
+    made = training.Training(task, data, FEW, folder, torch.device('cpu'))
+    made.run()
+    return {name: value.clone() for name, value in made.model.state_dict().items()}
 
 
 @pytest.mark.parametrize('stage', ['dynamics', 'encoder'])
@@ -65,16 +65,16 @@ def test_an_interrupted_training_ends_the_same(
     data = make_data(task, 13, 12, 0)
     whole = weights_after(task, data, tmp_path / 'whole')
     monkeypatch.setattr(fit, 'SAVE_SECONDS', 0.0)
-    loss = getattr(train.Training, f'_{stage}_loss')
+    loss = getattr(training.Training, f'_{stage}_loss')
 
-    def interrupted(self: train.Training, step: int, generator: np.random.Generator) -> Tensor:
+    def interrupted(self: training.Training, step: int, generator: np.random.Generator) -> Tensor:
         if step == 1 and not (tmp_path / 'came here').exists():
             (tmp_path / 'came here').touch()
             raise KeyboardInterrupt
         result: Tensor = loss(self, step, generator)
         return result
 
-    monkeypatch.setattr(train.Training, f'_{stage}_loss', interrupted)
+    monkeypatch.setattr(training.Training, f'_{stage}_loss', interrupted)
     with pytest.raises(KeyboardInterrupt):
         weights_after(task, data, tmp_path / 'broken')
     resumed = weights_after(task, data, tmp_path / 'broken')
@@ -87,16 +87,16 @@ def test_a_folder_of_another_training_is_refused(
 ) -> None:
     weights_after(task, make_data(task, 13, 12, 0), tmp_path)
     with pytest.raises(ConfigurationError, match='other settings, data or code'):
-        train.Training(task, make_data(task, 13, 12, 1), FEW, tmp_path, torch.device('cpu'))
+        training.Training(task, make_data(task, 13, 12, 1), FEW, tmp_path, torch.device('cpu'))
 
 
 def test_two_arms_with_fourteen_joints(tmp_path: Path, arms: Task, make_data: MakeData) -> None:
-    training = train.Training(arms, make_data(arms, 13, 12, 0), FEW, tmp_path, torch.device('cpu'))
-    before = training.model.dynamics.log_stiffness.detach().clone()
-    training.run()
-    assert training.model.dynamics.log_stiffness.shape == (14,)
-    assert not torch.equal(training.model.dynamics.log_stiffness, before)
-    save_model(tmp_path, training.model, {})
+    made = training.Training(arms, make_data(arms, 13, 12, 0), FEW, tmp_path, torch.device('cpu'))
+    before = made.model.dynamics.log_stiffness.detach().clone()
+    made.run()
+    assert made.model.dynamics.log_stiffness.shape == (14,)
+    assert not torch.equal(made.model.dynamics.log_stiffness, before)
+    save_model(tmp_path, made.model, {})
     backend = WorldModelBackend(load_model(tmp_path, arms))
     seen = first_observation(backend, arms.start_scene(2), 0)
     assert seen.frame.shape == (48, 64, 3)
@@ -248,9 +248,9 @@ def test_episodes_kept_back_may_be_shorter_than_the_others(
     )
     assert set(np.flatnonzero(data.tree == 11)) == {11}
     assert len(data.episode_rows(validation=True)) == 41
-    training = train.Training(task, data, FEW, tmp_path, torch.device('cpu'))
-    training.run()
-    assert not training.fit.untouched('calibration')
+    made = training.Training(task, data, FEW, tmp_path, torch.device('cpu'))
+    made.run()
+    assert not made.fit.untouched('calibration')
 
 
 def test_another_task_is_another_training(tmp_path: Path, task: Task, make_data: MakeData) -> None:

@@ -100,7 +100,7 @@ class Arm:
         self._clock = clock
         self._limiter = GoalLimiter(config, fenced_chain(config).tool_position)
         self._follower = CommandFollower(space, self._limiter, period, 2.0 / config.rate)
-        self._health = HealthWatch(config)
+        self._health = HealthWatch(config, gripping=space.grips)
         self._wishes: list[ArmEvent] = []
         self._stop_reason = ''
         self._measured_at = self._sent_at = self._ticked_at = clock()
@@ -310,7 +310,7 @@ class Arm:
     def _hold_now(self) -> None:
         if self.phase in DRIVEN:
             if not self._follower.waits or self.phase is ArmPhase.FOLLOWING:
-                self._rest_at_measured()
+                self._rest_at_measured(gripping=True)
             self._go(ArmEvent.SILENCE, '')
 
     def _try_to_measure(self) -> Measured | None:
@@ -385,11 +385,19 @@ class Arm:
             self._go(ArmEvent.SILENCE, '')
         self._doubtful = False
 
-    def _rest_at_measured(self) -> None:
-        """Forget the command; from now on the goal is where the arm is."""
+    def _rest_at_measured(self, *, gripping: bool = False) -> None:
+        """Forget the command; from now on the goal is where the arm is.
+
+        Args:
+            gripping: The gripper keeps its goal, and with it what it holds.
+        """
         self._follower.forget()
-        if self.measured is not None:
-            self.goal = self._limiter.rest(self.measured.angles)
+        if self.measured is None:
+            return
+        before, self.goal = self.goal, self._limiter.rest(self.measured.angles)
+        if gripping and before is not None and self.config.gripper is not None:
+            column = self.config.names.index(self.config.gripper.joint)
+            self.goal[column] = before[column]
 
     def _torque_on(self) -> None:
         measured = self.measured = self._servos.read_patiently()

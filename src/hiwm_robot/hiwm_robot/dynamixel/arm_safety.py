@@ -168,7 +168,18 @@ class ServoWatch:
 
 
 class HealthWatch(ServoWatch):
-    """What stops an arm, and what takes its torque off."""
+    """What stops an arm, and what takes its torque off.
+
+    Args:
+        config: Limits and names.
+        gripping: The gripper is commanded: it holds a thing with all of its current, for as long as
+            its own servo and its temperature allow.
+    """
+
+    def __init__(self, config: ArmConfig, *, gripping: bool = False) -> None:
+        super().__init__(config)
+        if gripping and config.gripper is not None:
+            self._currents[config.names.index(config.gripper.joint)] = np.inf
 
     def fault(self, measured: Measured, seconds: float) -> str:
         """Why the torque has to go off; empty: it need not.

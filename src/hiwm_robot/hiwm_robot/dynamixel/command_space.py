@@ -25,7 +25,13 @@ LARGEST_MISS = 0.001
 
 
 class CommandSpace(Protocol):
-    """Between the task's values, in its order and units, and joint angles."""
+    """Between the task's values, in its order and units, and joint angles.
+
+    Attributes:
+        grips: Whether the gripper is one of the values.
+    """
+
+    grips: bool
 
     def to_angles(self, values: FloatArray, seed: FloatArray) -> FloatArray | None:
         """The joint angles (J,) in rad for values (A,), near `seed`; None: out of reach."""
@@ -45,6 +51,7 @@ class JointSpace:
             config.gripper is not None and name in {GRIPPER, config.gripper.joint}
             for name in task.action_names
         ]
+        self.grips = any(self._opens)
         self._places = [
             config.names.index(config.gripper.joint if opens and config.gripper else name)
             for name, opens in zip(task.action_names, self._opens, strict=True)
@@ -73,6 +80,8 @@ class JointSpace:
 
 class PlanarSpace:
     """Two lengths on a table; the tool stands upright on it and the gripper keeps its opening."""
+
+    grips = False
 
     def __init__(self, task: Task, config: ArmConfig, plane: Plane) -> None:
         self._kinematics = Kinematics(config.urdf, config.names, plane.tool)

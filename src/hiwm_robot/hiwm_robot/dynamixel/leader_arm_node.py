@@ -37,7 +37,7 @@ from hiwm_rig.conversion import action_message
 from hiwm_robot.dynamixel.arm_config import ArmConfig
 from hiwm_robot.dynamixel.arm_file import LEADER, open_arm_file
 from hiwm_robot.dynamixel.bus import ServoBus
-from hiwm_robot.dynamixel.command_space import command_space
+from hiwm_robot.dynamixel.command_space import GRIPPER, command_space
 from hiwm_robot.dynamixel.gravity import GravityCompensation
 from hiwm_robot.dynamixel.leader import STALE, GripperTrigger, HeldLevel, Leader
 from hiwm_robot.dynamixel.leader_diagnostics import leader_statuses
@@ -85,7 +85,7 @@ def check_gripper(task: Task, config: ArmConfig) -> None:
             f"the leader '{config.name}' has no gripper to squeeze; give its file one, or set "
             'deadman:=topic'
         )
-    if config.gripper.joint in task.action_names:
+    if {GRIPPER, config.gripper.joint} & set(task.action_names):
         raise ConfigurationError(
             f"the task '{task.name}' commands the gripper '{config.gripper.joint}', which cannot "
             'be the dead-man as well: to let a thing go would end the takeover; set deadman:=topic'
