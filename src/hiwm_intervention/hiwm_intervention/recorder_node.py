@@ -22,9 +22,11 @@ from typing import Any
 from hiwm_msgs.msg import RecorderState
 import rclpy
 from rclpy.duration import Duration
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from rclpy.signals import uninstall_signal_handlers
+from rclpy.validate_full_topic_name import validate_full_topic_name
 
 from hiwm_core import contract
 from hiwm_core.error import ConfigurationError
@@ -56,6 +58,9 @@ PARAMETERS = {
     'world_model': Parameter('', 'folder or file of the world model; its hash goes into the bag'),
     'policy': Parameter('', 'folder or file of the policy; its hash goes into the bag'),
     'operator_id': Parameter('', 'who operates, for the record'),
+    'also': Parameter(
+        '', 'further topics, with commas between: /wrist/image_raw=sensor_msgs/msg/Image, ...'
+    ),
     'max_bag_mb': Parameter(
         1000, 'after so many MB the bag goes on in another file; 0: it has one', low=0
     ),
@@ -63,6 +68,29 @@ PARAMETERS = {
         200, 'free disk space below which no session begins and a running one stops, in MB', low=1
     ),
 }
+
+
+def _topics_of(text: str) -> list[contract.Topic]:
+    """What the parameter `also` names. Raises ConfigurationError."""
+    topics: list[contract.Topic] = []
+    own = {topic.name for topic in contract.RECORDED_TOPICS}
+    for part in filter(None, map(str.strip, text.split(','))):
+        name, _, kind = part.partition('=')
+        try:
+            interface(kind)
+            validate_full_topic_name(name)
+        except (ValueError, ImportError, AttributeError, InvalidTopicNameException) as error:
+            raise ConfigurationError(
+                f"parameter 'also' has '{part}', which is not a topic and its type such as "
+                f'/wrist/image_raw=sensor_msgs/msg/Image ({error})'
+            ) from error
+        if name in own:
+            raise ConfigurationError(f"parameter 'also' names {name}, which is recorded anyway")
+        # Best effort hears everybody, a camera's driver too.
+        quality = contract.Quality(reliable=False, depth=SUBSCRIPTION_DEPTH)
+        topics.append(contract.Topic(name, kind, quality))
+        own.add(name)
+    return topics
 
 
 class RecorderNode(Node):
@@ -93,13 +121,15 @@ class RecorderNode(Node):
         self._observer = SessionObserver(
             folder, custom_data, decoder(contract.RECORDED_TOPICS), self._warn
         )
+        extra = _topics_of(values['also'])
+        self._extra = {topic.name for topic in extra}
         self._recorder = Recorder(
             folder,
-            contract.RECORDED_TOPICS,
+            (*contract.RECORDED_TOPICS, *extra),
             custom_data,
             min_free_bytes=values['min_free_mb'] * MEGABYTE,
             max_file_bytes=values['max_bag_mb'] * MEGABYTE,
-            written=self._observer.written,
+            written=self._written,
         )
         self._recovery = BackgroundRecovery(record_dir)
         self._state = publisher(self, contract.RECORDER_STATE)
@@ -117,6 +147,14 @@ class RecorderNode(Node):
                 profile_of(quality),
                 raw=True,
             )
+        for topic in extra:
+            self.create_subscription(
+                interface(topic.type),
+                topic.name,
+                self._taker(topic.name),  # type: ignore[arg-type]  # bytes, as it is raw
+                profile_of(topic.quality),
+                raw=True,
+            )
         self.create_timer(STATE_PERIOD, self._tell, clock=STEADY_CLOCK)
         self.create_timer(WATCH_PERIOD, self._watch, clock=STEADY_CLOCK)
         # rclpy's own handlers would end the executor at once, and with it the recording.
@@ -129,7 +167,8 @@ class RecorderNode(Node):
     def _taker(self, topic: str) -> Callable[[bytes, Any], None]:
         def take(data: bytes, info: Any) -> None:
             self._silent_looks = 0
-            self._observer.number(topic, info['publication_sequence_number'])
+            if topic not in self._extra:
+                self._observer.number(topic, info['publication_sequence_number'])
             self._recorder.take(topic, data, info['received_timestamp'] or time.time_ns())
             if topic in self._unheard:
                 self._unheard.remove(topic)
@@ -137,6 +176,10 @@ class RecorderNode(Node):
                     self._tell()
 
         return take
+
+    def _written(self, topic: str, data: bytes, time_ns: int) -> None:
+        if topic not in self._extra:
+            self._observer.written(topic, data, time_ns)
 
     def _on_signal(self, number: int, frame: Any) -> None:
         if not self._interrupted_at:

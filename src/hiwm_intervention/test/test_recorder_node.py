@@ -216,6 +216,47 @@ def test_the_bag_holds_what_was_on_the_wire(listener: Listener, tmp_path: Path) 
     assert listener.states[-1].messages == sum(len(kept) for kept in recorded.values())
 
 
+def test_a_second_camera_is_recorded_beside(listener: Listener, tmp_path: Path) -> None:
+    process = start(tmp_path, 'also:=/wrist/image_raw=sensor_msgs/msg/Image')
+    listener.until_recording()
+    sensor = profile_of(contract.Quality(reliable=False, depth=5))
+    wrist = listener.node.create_publisher(Image, '/wrist/image_raw', sensor)
+    listener.until(lambda: wrist.get_subscription_count() > 0, 'the recorder listens')
+    before = listener.states[-1].messages
+    random = np.random.default_rng(4)
+    image = random_image(random, 1)
+
+    def heard() -> bool:
+        wrist.publish(image)
+        return listener.states[-1].messages >= before + 5
+
+    listener.until(heard, 'the second camera is heard')
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output
+    assert len([line for line in output.splitlines() if line.strip()]) == 1, output
+    with Reader(tmp_path / 'here' / 'bag') as raw:
+        (connection,) = [one for one in raw.connections if one.topic == '/wrist/image_raw']
+        pictures = list(raw.messages([connection]))
+    assert len(pictures) >= 5
+    assert json.loads((tmp_path / 'here' / 'report.json').read_text())['lost_messages'] == 0
+
+
+@pytest.mark.parametrize(
+    ('also', 'sentence'),
+    [
+        ('wrist', "has 'wrist', which is not a topic and its type"),
+        ('/wrist=sensor_msgs/msg/Picture', 'which is not a topic and its type'),
+        ('wrist=sensor_msgs/msg/Image', 'which is not a topic and its type'),
+        (f'{contract.IMAGE.name}=sensor_msgs/msg/Image', 'which is recorded anyway'),
+    ],
+)
+def test_what_is_no_further_topic_is_refused(also: str, sentence: str, tmp_path: Path) -> None:
+    process = start(tmp_path, f'also:={also}')
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1 and sentence in output, output
+
+
 def test_a_write_that_fails_is_told_and_ends_the_session(
     listener: Listener, tmp_path: Path
 ) -> None:
