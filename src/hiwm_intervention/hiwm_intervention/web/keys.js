@@ -61,6 +61,7 @@ export class Keys {
     hint.textContent = words.join(' ');
     cap.append(key.toUpperCase(), hint);
     cap.setAttribute('aria-label', `${key}: ${words.join(' ')}`);
+    cap.title = words.join(' ');
     cap.addEventListener('pointerdown', (event) => {
       event.preventDefault();
       cap.setPointerCapture(event.pointerId);

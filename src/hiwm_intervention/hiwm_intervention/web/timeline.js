@@ -84,6 +84,8 @@ export class Timeline {
     }
     this.rows = rows;
     this.reach();
+    // The head's own place may only be known now.
+    if (this.following && !this.selected) this.follow();
     this.touch();
   }
 
