@@ -203,7 +203,7 @@ def test_lockstep_waits_for_the_action_of_the_step(fresh: Probe) -> None:
 def test_a_discontinuity_raises_the_epoch_and_shows_the_past_again(
     fresh: Probe, cause: str
 ) -> None:
-    reached = fresh.drive_rig(ramp(fresh, 8))
+    reached = fresh.drive_rig(ramp(fresh, 12))
     frames = {state.node: fresh.frame(state).copy() for state in reached}
     before = fresh.state.epoch
     seen = len(fresh.states)
@@ -238,7 +238,7 @@ def test_a_discontinuity_raises_the_epoch_and_shows_the_past_again(
     if cause == 'reset':
         assert len(again) == 1
         return
-    assert len(again) == 4 and all(state.context for state in again[:-1])
+    assert len(again) == contract.FRAME.depth and all(state.context for state in again[:-1])
     for earlier, later in itertools.pairwise(again):
         assert later.parent == earlier.node
     for state in again:
