@@ -20,8 +20,9 @@ from hiwm_rig.steady_clock import STEADY_CLOCK
 TOPIC, CONSOLE_TOPIC = '/e_stop', '/console/e_stop'
 STATE_TOPIC = '/rig/e_stop'
 TRIGGER_SERVICE, RESET_SERVICE = '/e_stop_trigger', '/e_stop_reset'
-# Deep enough that a short press is not overwritten by its own release while the executor is busy.
-LEVEL = Quality(reliable=False, depth=20)
+# Deep enough for the 20 s that a reset may keep the executor busy: a press is not overwritten by
+# what is said after it.
+LEVEL = Quality(reliable=False, depth=500)
 PERIOD = 0.1  # s; a lock of the multiplexer has to be repeated within 0.5 s
 # s, how long a pressed button counts after it was heard last, whatever another button says there.
 PRESSED = 0.5

@@ -26,7 +26,7 @@ from hiwm_core.lerobot_dataset import LeRobotEpisode
 from hiwm_core.lerobot_dump import load_dump
 from hiwm_core.lerobot_environment import lerobot_command
 from hiwm_core.observation import Observation
-from hiwm_core.task import Task, load_task
+from hiwm_core.task import FloatArray, Task, load_task
 from hiwm_rig.message_bag import MessageBag
 from hiwm_robot.episode_bag import write_episode
 
@@ -63,6 +63,8 @@ def write_bag(episode: LeRobotEpisode, folder: Path, task: Task, session: str) -
     """One demonstration. Raises HiwmError."""
     steps = len(episode.frames) - 1
     known = episode.scene.shape[1] == len(task.scene)
+    actions = episode.actions[:steps].astype(np.float64)
+    check_units(task, actions)
     observations = [
         Observation(
             frame=np.ascontiguousarray(episode.frames[row]),
@@ -83,14 +85,30 @@ def write_bag(episode: LeRobotEpisode, folder: Path, task: Task, session: str) -
             bag,
             task,
             observations=observations,
-            actions=[
-                clip_values(task, episode.actions[row].astype(np.float64)) for row in range(steps)
-            ],
+            actions=[clip_values(task, values) for values in actions],
             sources=[Source(int(source)) for source in episode.sources[:steps]],
             device=DEVICE,
             rig=DEVICE,
             session=session,
             seed=-1,
+        )
+
+
+def check_units(task: Task, actions: FloatArray) -> None:
+    """Whether actions (T, A) are in the task's units: what is a whole range away is not.
+
+    Raises:
+        HiwmError: One is not; the sentence names it.
+    """
+    room = task.action_high - task.action_low
+    outside = np.maximum(task.action_low - actions, actions - task.action_high).max(0, initial=0.0)
+    for column in np.flatnonzero(outside > room):
+        variable = task.actions[column]
+        extreme = actions[np.abs(actions[:, column]).argmax(), column]
+        raise HiwmError(
+            f"the action '{variable.name}' of the data set is {extreme:g} where the task's limits "
+            f'are {variable.low:g} to {variable.high:g} {variable.unit}; '
+            'convert the data set to that unit first'
         )
 
 
