@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The test suite. As with colcon's `--retest-until-pass 1`, a few tests that failed are run once more,
-# alone: many drive real processes over a real network, where a machine that stalls for seconds looks
-# like a fault. What passes only then is named at the end. A test that fails twice fails, and so does
-# one that only computes: there is nothing in it that a busy machine could change.
+# The test suite. As with colcon's `--retest-until-pass 1`, a few failed tests are retried once, by
+# themselves: many drive real processes over a real network, where a machine that stalls for seconds
+# looks like a fault. What passes only then is named at the end. A test that fails twice fails, and so
+# does one that only computes: a busy machine changes nothing in it.
 #
 # Most tests wait for processes most of the time, so the suite runs in lanes beside each other: whole
 # sessions, nodes, and, at a low priority, what only computes, which takes the time that the others
