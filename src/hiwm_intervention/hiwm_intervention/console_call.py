@@ -100,6 +100,8 @@ def sentence_of(ask: Ask, fields: Mapping[str, Any], set_up: float | None = None
     if ask.name == 'ready':
         return f'A new run from start {fields["seed"]}, set up in {set_up:.0f} s.'
     if ask.name == 'label':
+        if ask.fields['label'] == 'none':
+            return f"The label of '{fields['branch']}' is taken back."
         return f"'{fields['branch']}' is labelled {WORDS[ask.fields['label']]}."
     if ask.name == 'speed':
         return f'Time runs at {fields["speed"]:g} times its rate.'
@@ -108,4 +110,4 @@ def sentence_of(ask: Ask, fields: Mapping[str, Any], set_up: float | None = None
     return ''
 
 
-WORDS = {'none': 'nothing', 'success': 'good', 'failure': 'bad', 'discard': 'to be discarded'}
+WORDS = {'success': 'good', 'failure': 'bad', 'discard': 'to be discarded'}
