@@ -168,9 +168,11 @@ def test_what_cannot_be_is_refused_in_one_sentence(backend) -> None:
         first_observation(backend, np.array([0.1, 0.1, 3.0, 0.1, 0.0]), key=0)
     with pytest.raises(ConfigurationError, match='no weights'):
         sim_arm(TASK, Path('model.safetensors'))
-    for name in ('juggling', '../pusht', ''):
+    for name in ('juggling', '../pusht'):
         with pytest.raises(ConfigurationError, match='not installed'):
             load_simulator(replace(TASK, simulator=name))
+    with pytest.raises(ConfigurationError, match='has no simulator'):
+        load_simulator(replace(TASK, simulator=''))
     with pytest.raises(ConfigurationError, match='10 Hz'):
         load_simulator(replace(TASK, rate=30.0))
     with pytest.raises(ConfigurationError, match='tee_angle'):
