@@ -238,7 +238,7 @@ def test_a_discontinuity_raises_the_epoch_and_shows_the_past_again(
     if cause == 'reset':
         assert len(again) == 1
         return
-    assert len(again) == contract.FRAME.depth and all(state.context for state in again[:-1])
+    assert len(again) == contract.CONTEXT_FRAMES and all(state.context for state in again[:-1])
     for earlier, later in itertools.pairwise(again):
         assert later.parent == earlier.node
     for state in again:

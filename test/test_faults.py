@@ -257,6 +257,6 @@ def test_nothing_was_lost_in_all_these_faults(session: FaultySession) -> None:
     assert session.process.left_behind() == []
     session.check_record()
     report = json.loads((session.folder / 'report.json').read_text())
-    assert report['lost_messages'] == 0, report
+    assert report['lost_messages'] == 0, session.process.text
     agreement = compare(session.folder / 'bag', session.folder, session.probe.task)
     assert agreement.differences == 0, agreement.examples

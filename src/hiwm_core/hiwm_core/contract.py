@@ -30,6 +30,9 @@ EVENT = Quality(depth=100, latched=True)
 COMMAND = Quality()
 # Frames and their states are deep enough for the past that is shown again at once after a rollback.
 FRAME = Quality(depth=10)
+# How many of the past are, unless the rig is told otherwise. Fewer than the depth: what is shown at
+# once must not push out what a busy subscriber has not taken yet.
+CONTEXT_FRAMES = 4
 FRAME_STATE = Quality(depth=10, latched=True)
 DEFAULT = Quality(depth=10)
 

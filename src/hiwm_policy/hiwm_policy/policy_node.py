@@ -92,10 +92,11 @@ class PolicyNode(DeviceNode):
             acquired.callback(policy.close)
         self._policy = policy
         self._schedule = ChunkSchedule(policy.context, policy.chunk_steps)
-        if policy.context > contract.FRAME.depth:
+        if policy.context > contract.CONTEXT_FRAMES:
             self.get_logger().warning(
                 f'the policy looks back on {policy.context} frames; after a rollback a rig shows '
-                f'{contract.FRAME.depth} at most, and the oldest one stands for those before'
+                f"{contract.CONTEXT_FRAMES} unless its parameter 'context_frames' says more, and "
+                'the oldest one stands for those before'
             )
         self._join = FrameJoin(self._task.period)
         self._knows_joints = False

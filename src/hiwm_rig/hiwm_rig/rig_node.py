@@ -58,7 +58,7 @@ PARAMETERS = {
     ),
     'start': Parameter('paused', 'how the rig begins', choices=('paused', 'running')),
     'context_frames': Parameter(
-        contract.FRAME.depth,
+        contract.CONTEXT_FRAMES,
         'how many frames are shown again after a rollback or branch',
         low=1,
         high=contract.FRAME.depth,
