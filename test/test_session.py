@@ -61,7 +61,8 @@ def test_a_whole_session(rig: str, tmp_path: Path) -> None:
         branch = probe.must(contract.BRANCH, name='correction')
         assert branch.node == back.node
         probe.until(lambda: probe.state.epoch == branch.epoch, 'the branch shows')
-        probe.until(lambda: probe.mux.phase == MuxState.PHASE_PAUSED, 'the mux has seen it')
+        probe.until(lambda: probe.mux.epoch == branch.epoch, 'the mux has seen it')
+        assert probe.mux.phase == MuxState.PHASE_PAUSED
 
         take_over(probe, np.array([0.0, 0.004]), 20)
         ask(probe, event.EVENT_RELEASE, MuxState.PHASE_PAUSED)
