@@ -39,7 +39,7 @@ from hiwm_core.error import HiwmError
 from hiwm_core.json_file import write_json
 from hiwm_core.task import Task
 
-NUMBERED = re.compile(r'\d')
+NUMBER = re.compile(r'\d+$')
 
 IMAGE_KEY, STATE_KEY, ACTION_KEY, SCENE_KEY = (
     'observation.images.camera',
@@ -257,8 +257,8 @@ def order_of(
         given = next(iter(given.values()), None)
     if given and set(given) == set(names):
         return np.array([list(given).index(name) for name in names])
-    # Names of axes such as `motor_0` say nothing; other names of joints may be in any order.
-    if given and len(given) == len(names) and not all(NUMBERED.search(str(one)) for one in given):
+    # Mere numbers (motor_0, motor_1) say nothing; names may be in any order.
+    if given and len(given) == len(names) and len({NUMBER.sub('', str(one)) for one in given}) > 1:
         raise HiwmError(
             f"the column '{key}' of the data set {folder} names its values "
             f'{", ".join(map(str, given))}; those of the task are {", ".join(names)}: name them '

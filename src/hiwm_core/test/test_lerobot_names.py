@@ -17,6 +17,7 @@ SETS: dict[str, tuple[Any, list[int] | str]] = {
     'by name in a mapping': ({'motors': list(NAMES)}, [0, 1, 2, 3]),
     'without names': (None, [0, 1, 2, 3]),
     'numbered': ([f'motor_{number}' for number in range(4)], [0, 1, 2, 3]),
+    'the arms the other way round': (['right_1', 'right_2', 'left_1', 'left_2'], 'right_1'),
     'one misspelt': (['right_waist', 'right_elbow', 'left_wiast', 'left_elbow'], 'left_wiast'),
 }
 
